@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
+# shellcheck shell=bash
+# What every lab script shares: where things are, messages, locks, hashes.
+
+set -euo pipefail
+umask 022
+export LC_ALL=C
+
+me=lab/${0##*/}
+# shellcheck disable=SC2034 # used by the scripts that source this
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+cache=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/gmem
+
+say() { printf '%s: %s\n' "$me" "$*" >&2; }
+die() { say "$@"; exit 125; }
+
+# The comment under a script's licence line is its help text.
+usage() { awk 'NR > 2 && !/^#/ { exit } NR > 2 { sub(/^# ?/, ""); print }' "$0"; }
+trap 'say "line $LINENO failed: $BASH_COMMAND"' ERR
+bad_usage() { die "$* (see $me --help)"; }
+
+# need_value OPTION "$@": an option that takes a value got one.
+need_value() { [[ $# -ge 3 ]] || bad_usage "$1 needs a value"; }
+
+# with_lock NAME: hold the lock until the script ends. Children must not inherit
+# it, or a stray one would hold it for ever: start those with {lock_fd}>&-.
+with_lock() {
+	mkdir -p "$cache/lock" || die "cannot create $cache: set XDG_CACHE_HOME to a directory that can be written"
+	exec {lock_fd}>"$cache/lock/$1"
+	flock -n "$lock_fd" && return
+	say "waiting for another run that is busy with the same ($1)"
+	flock "$lock_fd"
+}
+
+# need_space MIB WHAT: refuse early rather than fail half-way.
+need_space() {
+	local free
+	mkdir -p "$cache" || die "cannot create $cache: set XDG_CACHE_HOME to a directory that can be written"
+	free=$(df -BM --output=avail "$cache" | tail -n 1 | tr -dc 0-9)
+	((free >= $1)) ||
+		die "not enough space in $cache: $2 needs $1 MiB, $free MiB are free; free some or point XDG_CACHE_HOME elsewhere"
+}
+
+# hash: a short name for what stdin says.
+hash() { sha256sum | cut -c 1-16; }
+
+# hash_files DIR: one hash of the names, modes and contents of all files below DIR.
+hash_files() {
+	[[ -d $1 ]] || { echo none; return; }
+	(cd "$1" && find . -type f -printf '%m ' -print | sort -k 2 && find . -type f -print0 | sort -z | xargs -0r sha256sum) | hash
+}
+
+# prune DIR KEEP: delete all but the KEEP entries of DIR used last, and none used
+# in the last two hours, for another run may be using those.
+prune() {
+	find "$1" -mindepth 1 -maxdepth 1 -printf '%T@ %p\n' | sort -rn | tail -n "+$(($2 + 1))" | cut -d ' ' -f 2- |
+		while IFS= read -r old; do
+			[[ -z $(find "$old" -maxdepth 0 -mmin +120) ]] || rm -rf "$old"
+		done
+}
+
+seconds_since() { echo $((SECONDS - $1)) s; }
