@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
+# The front door. No logic here: each target calls a script that also works by
+# hand and has a --help of its own.
+
+.PHONY: help demo test series clean distclean
+
+help:
+	@echo 'make demo       build the kernel, boot it and see write() fill guest memory'
+	@echo 'make test       run every check and test'
+	@echo 'make series     write the kernel change as a mail-ready series to build/'
+	@echo 'make clean      delete build/'
+	@echo 'make distclean  clean, and delete the cache of downloads and kernel builds'
+	@echo
+	@echo 'KERNEL_SRC=/path make ...  uses a Linux 7.3 tree of yours instead of Debian'\''s'
+	@echo 'lab/boot -- COMMAND        runs a command on the patched kernel (lab/boot --help)'
+
+demo: ; @lab/packages && demo/run
+test: ; @lab/packages && tests/run
+series: ; @lab/packages && kernel/series
+
+clean:
+	rm -rf build
+
+distclean: clean
+	rm -rf "$${XDG_CACHE_HOME:-$$HOME/.cache}/gmem"
