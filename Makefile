@@ -6,7 +6,7 @@
 
 help:
 	@echo 'make demo       build the kernel, boot it and see write() fill guest memory'
-	@echo 'make test       run every check and test'
+	@echo 'make test       run every check and test (TESTS=tests/x.t: that one)'
 	@echo 'make series     write the kernel change as a mail-ready series to build/'
 	@echo 'make clean      delete build/'
 	@echo 'make distclean  clean, and delete the cache of downloads and kernel builds'
@@ -15,7 +15,7 @@ help:
 	@echo 'lab/boot -- COMMAND        runs a command on the patched kernel (lab/boot --help)'
 
 demo: ; @lab/packages && demo/run
-test: ; @lab/packages && tests/run
+test: ; @lab/packages && tests/run $(TESTS)
 series: ; @lab/packages && kernel/series
 
 clean:

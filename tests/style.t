@@ -1,0 +1,22 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
+# The form of what we write: shellcheck for scripts, checkpatch for the kernel.
+# shellcheck source=tests/tap.sh
+. "$(dirname "$(readlink -f "$0")")/tap.sh"
+cd "$(dirname "$(readlink -f "$0")")/.." || exit
+
+mapfile -t scripts < <(git ls-files -z --cached --others --exclude-standard | xargs -0 grep -lE -m1 '^#!/bin/(ba)?sh|shellcheck shell=' --)
+check_silent "shellcheck: ${#scripts[@]} scripts" shellcheck -x "${scripts[@]}"
+
+# FILE_PATH_CHANGES asks whether MAINTAINERS needs an entry for a new file: all
+# of ours are in directories that it has.
+checkpatch() {
+	(cd "$pristine" && scripts/checkpatch.pl --strict --codespell --terse --no-summary \
+		--ignore FILE_PATH_CHANGES "$1")
+}
+pristine=$(lab/fetch) && series=$(kernel/series) || exit
+for patch in "$series"/0*.patch; do
+	[[ $patch == *cover-letter* ]] || check_silent "checkpatch: ${patch##*/}" checkpatch "$patch"
+done
+
+done_testing

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
+# shellcheck shell=bash
+# What the tests in bash share: TAP for prove. Plan at the end: done_testing.
+
+count=0
+ok() { echo "ok $((++count)) - $1"; }
+not_ok() {
+	echo "not ok $((++count)) - $1"
+	[[ -z ${2-} ]] || echo "# ${2//$'\n'/$'\n'# }"
+}
+skip() { echo "ok $((++count)) - $1 # SKIP $2"; }
+done_testing() { echo "1..$count"; }
+
+# check NAME COMMAND...: the command succeeds; what it says is for when not.
+check() {
+	local name=$1 said
+	shift
+	if said=$("$@" 2>&1); then ok "$name"; else not_ok "$name" "status $?: $said"; fi
+}
+
+# check_silent NAME COMMAND...: the command succeeds and has nothing to say.
+check_silent() {
+	local name=$1 said
+	shift
+	if said=$("$@" 2>&1) && [[ -z $said ]]; then ok "$name"; else not_ok "$name" "$said"; fi
+}
