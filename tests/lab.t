@@ -1,0 +1,211 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
+# The lab's own tests: what it prints, how it fails, what it leaves behind.
+
+# shellcheck source=tests/tap.sh
+. "$(dirname "$(readlink -f "$0")")/tap.sh"
+root=$(cd "$(dirname "$(readlink -f "$0")")/.." && pwd -P)
+lab=$root/lab
+
+# On the cache's file system, for trees are hard-linked from there.
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/gmem
+mkdir -p "$cache"
+tmp=$(mktemp -d -p "$cache" test.XXXXXX)
+trap 'rm -rf "$tmp"' EXIT
+
+# gives STATUS OUT-REGEX ERR-REGEX COMMAND...: exit status, stdout and stderr.
+gives() {
+	local status=0 want=$1 out=$2 err=$3
+	shift 3
+	"$@" >"$tmp/out" 2>"$tmp/err" </dev/null || status=$?
+	echo "status $status, wanted $want; stdout, wanted /$out/:"
+	cat "$tmp/out"
+	echo "stderr, wanted /$err/:"
+	cat "$tmp/err"
+	[[ $status == "$want" && $(<"$tmp/out") =~ ^($out)$ && $(<"$tmp/err") =~ $err ]]
+}
+
+# own_cache COMMAND...: with a cache of our own, with no more than the test put there.
+own_cache() { XDG_CACHE_HOME=$tmp/cache "$@"; }
+nothing_left() { [[ -z $(find "$tmp/cache" -name '.partial*') ]]; }
+
+# -- the scripts -------------------------------------------------------------
+
+scripts=(packages fetch tree accel build boot selftests)
+
+helps_on_a_screen() {
+	local help
+	help=$("$lab/$1" --help) && [[ $help == Usage:* ]] && (($(wc -l <<<"$help") <= 36))
+}
+for s in "${scripts[@]}"; do
+	check "lab/$s --help fits a screen" helps_on_a_screen "$s"
+	check "lab/$s refuses an unknown option" gives 125 '' "^lab/$s: .*--nonsense.*--help" "$lab/$s" --nonsense
+done
+check "lab/packages is silent when nothing is missing" gives 0 '' '^$' "$lab/packages"
+
+# -- the source --------------------------------------------------------------
+
+pristine=$("$lab/fetch") || { echo "Bail out! no kernel source"; exit 1; }
+
+fake_kernel() {
+	mkdir -p "$tmp/fake/virt/kvm"
+	touch "$tmp/fake/virt/kvm/guest_memfd.c"
+	printf 'VERSION = 6\nPATCHLEVEL = 18\n' >"$tmp/fake/Makefile"
+}
+fake_kernel
+check "KERNEL_SRC that is no kernel is refused" \
+	gives 125 '' "KERNEL_SRC=/etc is not" env KERNEL_SRC=/etc "$lab/fetch"
+check "KERNEL_SRC of another version is refused" \
+	gives 125 '' "is Linux 6.18, the patches are for 7.3" env KERNEL_SRC="$tmp/fake" "$lab/fetch"
+check "and so it is by the steps that need it" \
+	gives 125 '' "is Linux 6.18, the patches are for 7.3" env KERNEL_SRC="$tmp/fake" "$lab/boot" -- true
+check "KERNEL_SRC of the right version is taken" \
+	gives 0 "${pristine//+/\\+}" '^$' env KERNEL_SRC="$pristine" "$lab/fetch"
+
+check "no network and nothing cached: says so" \
+	gives 125 '' "cannot reach the Debian mirror .*KERNEL_SRC" own_cache unshare -n "$lab/fetch"
+check "... and leaves nothing half-made" nothing_left
+mkdir -p "$tmp/cache/gmem/linux"
+ln -s "$pristine" "$tmp/cache/gmem/linux/"
+check "no network but a cached tree: takes it and says so" \
+	gives 0 "$tmp/cache/gmem/linux/.*" "using the cached" own_cache unshare -n "$lab/fetch"
+
+# in_small_cache COMMAND...: with a cache on a file system of 8 MiB.
+in_small_cache() {
+	mkdir -p "$tmp/small"
+	# shellcheck disable=SC2016 # for the inner shell
+	unshare -m sh -c 'mount -t tmpfs -o size=8m small "$1" && mkdir -p "$1/gmem/linux" && ln -s "$2" "$1/gmem/linux" &&
+		mkdir "$1/gmem/apt" && touch "$1/gmem/apt/checked" && shift 2 && "$@"' - "$tmp/small" "$pristine" \
+		env XDG_CACHE_HOME="$tmp/small" "$@"
+}
+check "no space for a tree: says how much is needed" \
+	gives 125 '' "not enough space in $tmp/small/gmem: .* needs [0-9]+ MiB, [0-9]+ MiB are free" \
+	in_small_cache "$lab/tree"
+
+# -- patches -----------------------------------------------------------------
+
+# A checkout of our own, to change the change.
+checkout=$tmp/checkout
+mkdir -p "$checkout/kernel/files/virt/kvm" "$checkout/kernel/patches-7.3"
+cp -r "$lab" "$checkout/lab"
+cp -r "$root/kernel/config" "$checkout/kernel/"
+: >"$checkout/kernel/files/virt/kvm/coalesced_mmio.c"
+cat >"$checkout/kernel/patches-7.3/0001-name.patch" <<'EOF'
+--- a/virt/kvm/Kconfig
++++ b/virt/kvm/Kconfig
+@@ -1,4 +1,5 @@
+ # SPDX-License-Identifier: GPL-2.0
++# a line of ours
+ # KVM common configuration items and defaults
+ 
+ config KVM_COMMON
+EOF
+before=$(cat "$pristine/virt/kvm/Kconfig" "$pristine/virt/kvm/coalesced_mmio.c" | sha256sum)
+patched=$(own_cache "$checkout/lab/tree" 2>/dev/null)
+check "files and patches reach the tree" \
+	sh -c "grep -q 'a line of ours' '$patched/virt/kvm/Kconfig' && ! [ -s '$patched/virt/kvm/coalesced_mmio.c' ]"
+check "... and never the pristine one" \
+	test "$before" = "$(cat "$pristine/virt/kvm/Kconfig" "$pristine/virt/kvm/coalesced_mmio.c" | sha256sum)"
+check "the same change is the same tree" gives 0 "$patched" '^$' own_cache "$checkout/lab/tree"
+sed -i 's/KVM common/KVM uncommon/' "$checkout/kernel/patches-7.3/0001-name.patch"
+check "a patch that does not apply is named" \
+	gives 125 '' "kernel/patches-7.3/0001-name.patch does not apply" own_cache "$checkout/lab/tree"
+check "... and so by the steps that need it" \
+	gives 125 '' "kernel/patches-7.3/0001-name.patch does not apply" own_cache "$checkout/lab/boot" -- true
+
+# -- building ----------------------------------------------------------------
+
+check "an unknown profile is named, with those there are" \
+	gives 125 '' "no profile nonsense: there is .*base" "$lab/build" --profile nonsense
+echo CONFIG_GMEM_NONSENSE=y >"$checkout/kernel/config/nonsense.config"
+rm "$checkout/kernel/patches-7.3/0001-name.patch"
+check "a setting that the configuration drops is named" \
+	gives 125 '' "did not keep CONFIG_GMEM_NONSENSE=y" own_cache "$checkout/lab/build" --profile nonsense
+check "... and nothing half-built stays" nothing_left
+
+kernel=$("$lab/build") || { echo "Bail out! no kernel"; exit 1; }
+for f in bzImage vmlinux System.map config headers/include/linux/kvm.h release build.log; do
+	check "the build has $f" test -s "$kernel/$f"
+done
+check "a second build does nothing" gives 0 "$kernel" '^$' "$lab/build"
+
+# -- booting -----------------------------------------------------------------
+
+cd / || exit	# everything works from anywhere
+boot=("$lab/boot" --kernel "$kernel" --quiet --log "$tmp/console" --timeout 60)
+boot() { "${boot[@]}" "$@"; }
+no_qemu() { ! pgrep -f "qemu-system.*$tmp/" >/dev/null; }
+
+check "a header says kernel, size and accelerator" \
+	gives 0 '' "^lab/boot: Linux $(<"$kernel/release"), 2 cpus, 2G, on (tcg|kvm): .+" \
+	"$lab/boot" --kernel "$kernel" --log "$tmp/console" -- true
+check "stdout, stderr and status come back" gives 7 out '^err$' boot -- sh -c 'echo out; echo err >&2; exit 7'
+check "arguments arrive as they are" gives 0 "<a b><it's><\\\$x><><\*>" '^$' \
+	boot -- printf '<%s>' 'a b' "it's" "\$x" '' '*'
+# shellcheck disable=SC2016 # for the guest's shell
+check "the guest is the machine asked for" gives 0 '3 1 2 7[0-9][0-9]' '^$' boot --smp 3 --mem 800M --numa 2 --append lab.t=1 -- \
+	sh -c 'echo $(nproc) $(grep -c lab.t=1 /proc/cmdline) $(ls -d /sys/devices/system/node/node? | wc -l) $(($(sed -n "s/MemTotal: *\([0-9]*\) kB/\1/p" /proc/meminfo) / 1024))'
+# shellcheck disable=SC2016 # for the guest's shell
+check "the guest has KVM and all its mounts" gives 0 ok '^$' boot -- \
+	sh -ec 'test -c /dev/kvm; for m in /proc /sys /dev /dev/shm /dev/hugepages /tmp /sys/fs/cgroup /sys/kernel/debug; do grep -q " $m " /proc/mounts; done; ping -c 1 127.0.0.1 >/dev/null; echo ok'
+
+big_output() {
+	[[ $(boot -- sh -c 'head -c 20000000 /dev/urandom >/tmp/x; cat /tmp/x; sha256sum </tmp/x >&2' 2>"$tmp/sum" | sha256sum) == "$(<"$tmp/sum")" ]]
+}
+check "20 MB of bytes come through whole" big_output
+
+early_output() {
+	local first
+	coproc "${boot[@]}" -- sh -c 'echo first; sleep 30'
+	read -r -t 20 first <&"${COPROC[0]}"
+	kill "$COPROC_PID"
+	wait "$COPROC_PID"
+	[[ $first == first ]]
+}
+check "output arrives while the command runs" early_output
+
+head -c 1M /dev/urandom >"$tmp/in"
+truncate -s 1M "$tmp/disk"
+sum=$(sha256sum <"$tmp/in")
+mkdir -p "$tmp/share"
+check "drives cross, read-only unless rw; the share and added files do" gives 0 "ro.*$sum" '^$' \
+	boot --drive "$tmp/in" --drive "$tmp/disk,rw" --share "$tmp/share" --add "$tmp/in:/data/in" -- \
+	sh -ec 'dd if=/dev/zero of=/dev/vda bs=4k count=1 2>/dev/null || echo ro; cmp /dev/vda /data/in
+		cat /dev/vda >/dev/vdb; sync; cp /dev/vda /share/; sha256sum </dev/vda'
+check "what was written to the drive is here" cmp "$tmp/in" "$tmp/disk"
+check "what was written to the share is here" cmp "$tmp/in" "$tmp/share/vda"
+check "a missing --drive is named" gives 125 '' "--drive $tmp/none: no such file" boot --drive "$tmp/none" -- true
+check "a dynamic program is refused" gives 125 '' "/bin/ls: dynamically linked" boot --add /bin/ls -- ls
+check "QEMU's own words show when it does not start" gives 125 '' "nonsense" boot --qemu-arg -nonsense -- true
+check "a command that is not there: 127" gives 127 '' "not found" boot -- nonsense
+
+# -- what goes wrong in the guest --------------------------------------------
+
+lkdtm() { boot -- sh -c "echo $1 >/sys/kernel/debug/provoke-crash/DIRECT; exit 0"; }
+check "WARNING: 123, with its words" gives 123 '' "WARNING: .*lkdtm.*the kernel complained" lkdtm WARNING
+check "BUG: 123" gives 123 '' "kernel BUG at" lkdtm BUG
+check "a bad pointer: 123" gives 123 '' "BUG: kernel NULL pointer" lkdtm EXCEPTION
+check "panic: 122" gives 122 '' "Kernel panic.*the guest died" lkdtm PANIC
+check "reset: 122" gives 122 '' "the guest died" boot -- sh -c 'echo b >/proc/sysrq-trigger; sleep 9'
+check "no end: 124 within the limit" gives 124 '' "time limit of 5 s.*$tmp/console" boot --timeout 5 -- sleep 99
+check "a kernel message that only talks of warnings is none" \
+	gives 0 '' '^$' boot -- sh -c 'echo "lab: no WARNING: here, no BUG: either" >/dev/kmsg'
+
+killed_by() {
+	"${boot[@]}" -- sleep 99 &
+	sleep 3
+	kill -"$1" $!
+	wait $! 2>/dev/null
+	sleep 0.5
+	no_qemu
+}
+check "SIGTERM leaves no QEMU" killed_by TERM
+check "SIGKILL leaves no QEMU" killed_by KILL
+
+twice() {
+	"$lab/boot" --kernel "$kernel" --quiet -- sh -c 'sleep 3; echo one' >"$tmp/one" &
+	[[ $("$lab/boot" --kernel "$kernel" --quiet -- sh -c 'sleep 3; echo two') == two ]] && wait $! && [[ $(<"$tmp/one") == one ]]
+}
+check "two at the same time" twice
+
+done_testing
