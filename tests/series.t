@@ -1,0 +1,94 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
+# The mail-ready series applies to a pristine Linux 7.3 with git am, and builds
+# after each patch without a warning, KVM as modules. What it comes to is what the
+# lab boots; sparse and clang have nothing to say about it.
+
+# shellcheck source=lab/lib.sh
+. "$(dirname "$(readlink -f "$0")")/../lab/lib.sh"
+# shellcheck source=lab/kbuild.sh
+. "$root/lab/kbuild.sh"
+# shellcheck source=tests/tap.sh
+. "$root/tests/tap.sh"
+me=tests/series.t
+export GIT_COMMITTER_NAME='gmem developers' GIT_COMMITTER_EMAIL=gmem@localhost
+
+pristine=$("$root/lab/fetch")
+patched=$("$root/lab/tree")
+series=$("$root/kernel/series")
+mapfile -t patches < <(find "$series" -name '0*.patch' ! -name '*cover-letter*' | sort)
+
+# A tree of hard links, which git am replaces and never writes through. It is a
+# git repository of the files that the series touches: those are all that git am
+# has to know.
+mkdir -p "$cache/tree"
+tree=$(mktemp -d "$cache/tree/.series.XXXXXX")
+trap 'rm -rf "$tree"' EXIT
+find "$pristine" -mindepth 1 -maxdepth 1 ! -name .git -exec cp -al -t "$tree" {} +
+git init --quiet "$tree"
+git -C "$tree" config user.name 'gmem developers'
+git -C "$tree" config user.email gmem@localhost
+sed -n 's|^--- a/||p' "${patches[@]}" | sort -u | xargs git -C "$tree" add -f
+git -C "$tree" commit --quiet -m 'Linux 7.3'
+
+# quietly COMMAND...: it succeeds, and the compilers have no warning.
+quietly() {
+	local said
+	said=$("$@" 2>&1) || { tail -n 30 <<<"$said"; return 1; }
+	! grep -A 10 -E '(warning|error):' <<<"$said"
+}
+
+# build: what the last patch may have changed: the kernel, and selftests.
+build() {
+	local test selftests=$tree/tools/testing/selftests/kvm
+	quietly kbuild "$tree" -j"$(nproc)" vmlinux modules || return
+	git -C "$tree" show --format= --name-only HEAD | sed -n 's|^tools/testing/selftests/kvm/\([a-z_]*\)\.c$|\1|p' |
+		while IFS= read -r test; do
+			quietly kbuild "$tree" headers_install INSTALL_HDR_PATH="$tree/obj/usr" &&
+				quietly make -C "$selftests" ARCH=x86 CC='ccache gcc' OUTPUT="$tree/obj/selftests" \
+					KHDR_INCLUDES="-isystem $tree/obj/usr/include" LINUX_HDR_PATH="$tree/obj/usr/include" \
+					-j"$(nproc)" "$tree/obj/selftests/$test" || exit
+		done
+}
+
+# same_as_lab: every file of the series is what the lab's patched tree has.
+same_as_lab() {
+	local file
+	git -C "$tree" ls-files | while IFS= read -r file; do
+		cmp "$tree/$file" "$patched/$file" || exit
+	done
+}
+
+# recompile WORD ARG...: the files of KVM that the series touches; nothing may be
+# said of them. Kbuild must say WORD of each, lest silence means it did nothing.
+recompile() {
+	local word=$1 said file files
+	shift
+	mapfile -t files < <(cd "$tree" && git ls-files 'virt/kvm/*.c')
+	(cd "$tree" && touch "${files[@]}")
+	said=$(kbuild "$tree" -j"$(nproc)" W=1 "$@" arch/x86/kvm/ 2>&1) || { tail -n 30 <<<"$said"; return 1; }
+	for file in "${files[@]}"; do
+		grep -qE "^  $word .*$(basename "$file" .c)\.[co]$" <<<"$said" || { echo "$file was not compiled"; return 1; }
+		! grep -A 10 -E "$file:[0-9].*(warning|error)" <<<"$said" || return
+	done
+}
+
+mkdir "$tree/obj"
+check "the pristine kernel can be configured, KVM as modules" quietly configure "$tree" modules
+check "it builds" build
+for patch in "${patches[@]}"; do
+	name=$(sed -n 's/^Subject: //p' "$patch")
+	check "git am: $name" git -C "$tree" am --quiet "$patch"
+	check "it builds: $name" build
+done
+check "the result is what the lab builds" same_as_lab
+
+check "sparse" recompile CHECK C=1 CHECK='sparse -D__typeof_unqual__=__typeof__'
+
+rm -rf "$tree/obj"
+mkdir "$tree/obj"
+check "configured for clang" quietly configure "$tree" modules CC='ccache clang-19'
+check "clang" recompile CC CC='ccache clang-19'
+
+check "built in, gcc has no warning" quietly cat "$("$root/lab/build")/build.log"
+done_testing
