@@ -113,12 +113,26 @@ check "a patch that does not apply is named" \
 check "... and so by the steps that need it" \
 	gives 125 '' "kernel/patches-7.3/0001-name.patch does not apply" own_cache "$checkout/lab/boot" -- true
 
+# A tree of the user's own, with a file of ours in it and one that changes.
+own_tree() { KERNEL_SRC=$tmp/fake own_cache "$checkout/lab/tree" "$@" 2>/dev/null; }
+follows_own_tree() {
+	rm "$checkout/kernel/patches-7.3/0001-name.patch"
+	sed -i 's/6/7/; s/18/3/' "$tmp/fake/Makefile"
+	local one two patched
+	one=$(own_tree --unpatched) && patched=$(own_tree) || return
+	echo new >>"$tmp/fake/virt/kvm/guest_memfd.c"
+	two=$(own_tree --unpatched) || return
+	[[ $one != "$two" && ! -s $one/virt/kvm/guest_memfd.c && -s $two/virt/kvm/guest_memfd.c ]] &&
+		[[ -e $patched/virt/kvm/coalesced_mmio.c && ! -e $one/virt/kvm/coalesced_mmio.c ]] &&
+		[[ $one/Makefile -ef $two/Makefile && ! $two/Makefile -ef $tmp/fake/Makefile ]]
+}
+check "KERNEL_SRC is copied, patched, and followed when it changes" follows_own_tree
+
 # -- building ----------------------------------------------------------------
 
 check "an unknown profile is named, with those there are" \
 	gives 125 '' "no profile nonsense: there is .*base" "$lab/build" --profile nonsense
 echo CONFIG_GMEM_NONSENSE=y >"$checkout/kernel/config/nonsense.config"
-rm "$checkout/kernel/patches-7.3/0001-name.patch"
 check "a setting that the configuration drops is named" \
 	gives 125 '' "did not keep CONFIG_GMEM_NONSENSE=y" own_cache "$checkout/lab/build" --profile nonsense
 check "... and nothing half-built stays" nothing_left
