@@ -2008,6 +2008,44 @@ TEST_F(write, blocked_source)
 	close(uffd);
 }
 
+static void *write_at_position(void *arg)
+{
+	struct racer *racer = arg;
+
+	racer->ret = RET(write(racer->fd, racer->src, racer->len));
+	return NULL;
+}
+
+/* Of two threads that write at the file position one waits for the other. */
+TEST_F(write, position_is_exclusive)
+{
+	u8 *src = map_anon(PG(2));
+	struct racer first = { .fd = self->fd, .src = src, .len = PG(2) };
+	struct racer second = { .fd = self->fd, .src = self->src + PG(2), .len = PG(1) };
+	int uffd;
+
+	memcpy(src, self->src, PG(2));
+	uffd = block_page(src + PG(1));
+	if (uffd < 0)
+		SKIP(return, "no userfaultfd");
+
+	kvm_pthread_create(&first.thread, NULL, write_at_position, &first);
+	wait_for_blocked_reader(uffd);
+
+	/* If the second is late it finds the first done, and all is well, too. */
+	kvm_pthread_create(&second.thread, NULL, write_at_position, &second);
+	usleep(20000);
+	resolve_page(uffd, src + PG(1), self->src + PG(1));
+
+	kvm_pthread_join(first.thread, NULL);
+	kvm_pthread_join(second.thread, NULL);
+	EXPECT_EQ(PG(2), first.ret);
+	EXPECT_EQ(PG(1), second.ret);
+	EXPECT_EQ(PG(3), RET(lseek(self->fd, 0, SEEK_CUR)));
+	EXPECT_BYTES(self->mem, self->src, PG(3));
+	close(uffd);
+}
+
 /* Die while KVM copies, and leave whole pages, none of them locked. */
 TEST_F(write, killed_while_copying)
 {
