@@ -2393,21 +2393,30 @@ FIXTURE(guest) {
 	u8 *src;
 };
 
-FIXTURE_SETUP(guest)
+/* A vCPU whose memory at GUEST_GPA is a new guest_memfd of @size. */
+static struct kvm_vcpu *create_guest(size_t *size, int *fd, u64 flags)
 {
+	struct kvm_vcpu *vcpu;
 	struct kvm_vm *vm;
 
-	vm = __vm_create_shape_with_one_vcpu(VM_SHAPE_DEFAULT, &self->vcpu, 1, guest_code);
-	self->size = align_up(PG(70), vm->page_size);
-	self->fd = vm_create_guest_memfd(vm, self->size, WRITE_FLAGS);
+	vm = __vm_create_shape_with_one_vcpu(VM_SHAPE_DEFAULT, &vcpu, 1, guest_code);
+	*size = align_up(PG(70), vm->page_size);
+	*fd = vm_create_guest_memfd(vm, *size, flags);
+
+	vm_set_user_memory_region2(vm, GUEST_SLOT, KVM_MEM_GUEST_MEMFD, GUEST_GPA,
+				   *size, NULL, *fd, 0);
+	virt_map(vm, GUEST_GPA, GUEST_GPA, *size / vm->page_size);
+	vcpu_args_set(vcpu, 3, GUEST_GPA, *size, 0x5a5a5a5a5a5a5a5aull);
+
+	return vcpu;
+}
+
+FIXTURE_SETUP(guest)
+{
+	self->vcpu = create_guest(&self->size, &self->fd, WRITE_FLAGS);
 	self->mem = kvm_mmap(self->size, PROT_READ | PROT_WRITE, MAP_SHARED, self->fd);
 	self->src = map_anon(self->size + PG(1));
 	fill_pattern(self->src, self->size + PG(1), 8);
-
-	vm_set_user_memory_region2(vm, GUEST_SLOT, KVM_MEM_GUEST_MEMFD, GUEST_GPA,
-				   self->size, NULL, self->fd, 0);
-	virt_map(vm, GUEST_GPA, GUEST_GPA, self->size / vm->page_size);
-	vcpu_args_set(self->vcpu, 3, GUEST_GPA, self->size, 0x5a5a5a5a5a5a5a5aull);
 }
 
 FIXTURE_TEARDOWN(guest)
@@ -2455,6 +2464,28 @@ TEST_F(guest, reads_what_was_written)
 	EXPECT_BYTES(self->mem + PG(1), self->src, PG(3));
 	EXPECT_FILL(self->mem + PG(4), 0x5a, size - PG(4));
 	EXPECT_EQ(host_sum(self->mem, size), guest_sum(self->vcpu));
+}
+
+/* Nobody but the guest sees this memory: the file can be written, not mapped. */
+TEST(guest_reads_file_without_mmap)
+{
+	struct kvm_vcpu *vcpu;
+	size_t size;
+	u8 *src;
+	int fd;
+
+	vcpu = create_guest(&size, &fd, GUEST_MEMFD_FLAG_INIT_SHARED |
+					GUEST_MEMFD_FLAG_WRITE);
+	src = map_anon(size + PG(1));
+	fill_pattern(src, size + PG(1), 9);
+
+	ASSERT_EQ(size, RET(pwrite(fd, src, size, 0)));
+	EXPECT_EQ(host_sum(src, size), guest_sum(vcpu));
+	ASSERT_EQ(size, RET(pwrite(fd, src + PG(1), size, 0)));
+	EXPECT_EQ(host_sum(src + PG(1), size), guest_sum(vcpu));
+
+	close(fd);
+	kvm_vm_free(vcpu->vm);
 }
 
 TEST_F(guest, sees_hole_refilled)
