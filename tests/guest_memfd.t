@@ -6,5 +6,5 @@
 cd "$(dirname "$(readlink -f "$0")")/.." || exit
 
 selftests=$(lab/selftests) || exit
-check "guest_memfd_test" lab/boot --timeout 300 --numa 2 --add "$selftests/guest_memfd_test" -- guest_memfd_test
+check "guest_memfd_test" lab/boot --timeout 300 --numa 2 --add "$selftests/guest_memfd_test" -- /bin/guest_memfd_test
 done_testing

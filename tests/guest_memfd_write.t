@@ -4,4 +4,4 @@
 cd "$(dirname "$(readlink -f "$0")")/.." || exit
 
 selftests=$(lab/selftests) || exit
-exec lab/boot --timeout 600 --numa 2 --add "$selftests/guest_memfd_write_test" -- guest_memfd_write_test
+exec lab/boot --timeout 600 --numa 2 --add "$selftests/guest_memfd_write_test" -- /bin/guest_memfd_write_test
