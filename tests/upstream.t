@@ -8,9 +8,10 @@
 . "$(dirname "$(readlink -f "$0")")/tap.sh"
 cd "$(dirname "$(readlink -f "$0")")/.." || exit
 
-results=build/tests/upstream
-rm -rf "$results"
-mkdir -p "$results"/{patched,unpatched,again}
+# In a directory of our own until the end, for another run may clear build/tests.
+results=$(mktemp -d)
+trap 'rm -rf "$results"' EXIT
+mkdir "$results"/{patched,unpatched,again}
 
 # -- the list is about these selftests ---------------------------------------
 
@@ -54,6 +55,7 @@ report() {
 }
 
 check "the unpatched kernel passes guest_memfd_test" test "$(outcome unpatched guest_memfd_test)" = pass
+
 while read -r test _; do
 	name="$test, no worse than on the unpatched kernel"
 	if [[ $(outcome unpatched "$test") != pass ]]; then
@@ -67,4 +69,7 @@ while read -r test _; do
 		not_ok "$name" "$(outcome patched "$test"): $(report "$test")"
 	fi
 done <"$results/tests"
+mkdir -p build/tests
+rm -rf build/tests/upstream
+cp -r "$results" build/tests/upstream
 done_testing
