@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
 /*
- * Populate real KVM guest memory from a RAM image, by mmap() + memcpy() and by
- * write(), tell which takes how long, and have a guest read the result.
+ * Populate real KVM guest memory from a RAM image, by mmap() + memcpy(), the same
+ * after MADV_POPULATE_WRITE, and by write(), tell which takes how long, and have a
+ * guest read the result.
  */
 #include <err.h>
 #include <getopt.h>
@@ -16,10 +17,10 @@ static const char help[] =
 	"Usage: populate [OPTION]... IMAGE\n"
 	"\n"
 	"Populate fresh guest_memfd memory from IMAGE, a guest's RAM image in a file or on\n"
-	"a block device, by mmap() + memcpy() and by write(), alternating, five times each\n"
-	"after a warm-up. Verify every byte, print the times, then start a virtual machine\n"
-	"on memory populated by write() that adds it all up. Needs a Linux whose KVM has\n"
-	"GUEST_MEMFD_FLAG_WRITE.\n"
+	"a block device, by mmap() + memcpy(), the same after MADV_POPULATE_WRITE, and by\n"
+	"write(), alternating, five times each after a warm-up. Verify every byte, print\n"
+	"the times, then start a virtual machine on memory populated by write() that adds\n"
+	"it all up. Needs a Linux whose KVM has GUEST_MEMFD_FLAG_WRITE.\n"
 	"\n"
 	"  --json FILE      write the figures to FILE, too\n"
 	"  --host-cpu NAME  what an emulated processor runs on, for the report\n"
@@ -49,20 +50,23 @@ static double run(int vm, const struct method *method, const struct image *image
 	return ms;
 }
 
-static bool compare(int vm, struct method *a, struct method *b, const struct image *image)
+static bool compare(int vm, struct method *methods, const struct image *image)
 {
 	bool verified = true;
-	int i;
+	int i, m;
 
 	fprintf(stderr, "warming up\n");
-	run(vm, a, image, &verified);
-	run(vm, b, image, &verified);
+	for (m = 0; m < METHODS; m++)
+		run(vm, &methods[m], image, &verified);
 
 	for (i = 0; i < RUNS; i++) {
-		a->runs_ms[i] = run(vm, a, image, &verified);
-		b->runs_ms[i] = run(vm, b, image, &verified);
-		fprintf(stderr, "run %d of %d: %s %.1f ms, %s %.1f ms\n",
-			i + 1, RUNS, a->label, a->runs_ms[i], b->label, b->runs_ms[i]);
+		fprintf(stderr, "run %d of %d:", i + 1, RUNS);
+		for (m = 0; m < METHODS; m++) {
+			methods[m].runs_ms[i] = run(vm, &methods[m], image, &verified);
+			fprintf(stderr, "%s %s %.1f ms", m ? "," : "", methods[m].label,
+				methods[m].runs_ms[i]);
+		}
+		fprintf(stderr, "\n");
 	}
 
 	return verified;
@@ -93,9 +97,12 @@ int main(int argc, char **argv)
 		{ "help", no_argument, NULL, 'h' },
 		{ }
 	};
-	struct method by_memcpy = { .name = "memcpy", .label = "mmap + memcpy", .populate = populate_by_memcpy };
-	struct method by_write = { .name = "write", .label = "write()", .populate = populate_by_write };
-	struct result result = { .memcpy = &by_memcpy, .write = &by_write };
+	struct method methods[METHODS] = {
+		[BY_MEMCPY] = { "memcpy", "mmap + memcpy", populate_by_memcpy, 436, {} },
+		[BY_MADVISE] = { "madvise", "after madvise", populate_by_madvise, 0, {} },
+		[BY_WRITE] = { "write", "write()", populate_by_write, 202, {} },
+	};
+	struct result result = { .methods = methods };
 	const char *json = NULL, *host_cpu = NULL;
 	struct image image;
 	int opt, kvm, vm;
@@ -126,7 +133,7 @@ int main(int argc, char **argv)
 
 	result.machine = machine_identify(host_cpu);
 	result.size = image.size;
-	result.verified = compare(vm, &by_memcpy, &by_write, &image);
+	result.verified = compare(vm, methods, &image);
 	result.guest = start_guest(kvm, vm, &image);
 
 	report_table(&result);

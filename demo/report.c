@@ -9,10 +9,6 @@
 
 #include "demo.h"
 
-/* What others published, for 512 MiB on an x86 server. */
-#define PUBLISHED_MEMCPY_MS	436
-#define PUBLISHED_WRITE_MS	202
-
 struct figures {
 	double median, min, max;
 };
@@ -41,20 +37,30 @@ static double mib_per_s(const struct result *r, double ms)
 
 static double ratio(const struct result *r, const struct method *m)
 {
-	return figures(m).median / figures(r->memcpy).median;
+	return figures(m).median / figures(&r->methods[BY_MEMCPY]).median;
 }
 
-static void table_row(const struct result *r, const struct method *m, int published_ms)
+static double published_ratio(const struct result *r, const struct method *m)
+{
+	return (double)m->published_ms / r->methods[BY_MEMCPY].published_ms;
+}
+
+static void table_row(const struct result *r, const struct method *m)
 {
 	struct figures f = figures(m);
 
-	printf("%-13s %11.1f %8.1f %8.1f %7.0f %6.2f | %6d %6.2f\n",
-	       m->label, f.median, f.min, f.max, mib_per_s(r, f.median), ratio(r, m),
-	       published_ms, (double)published_ms / PUBLISHED_MEMCPY_MS);
+	printf("%-13s %11.1f %8.1f %8.1f %7.0f %6.2f |",
+	       m->label, f.median, f.min, f.max, mib_per_s(r, f.median), ratio(r, m));
+	if (m->published_ms)
+		printf(" %6d %6.2f\n", m->published_ms, published_ratio(r, m));
+	else
+		printf(" %6s %6s\n", "-", "-");
 }
 
 static void print_table(const struct result *r)
 {
+	int m;
+
 	printf("Populating %g MiB of fresh guest_memfd, %d runs each after a warm-up;\n"
 	       "the ratio is to mmap + memcpy:\n\n", r->size / MIB, RUNS);
 	printf("%-58s | published for 512 MiB\n", "");
@@ -62,9 +68,9 @@ static void print_table(const struct result *r)
 	printf("%-58s | measured here\n", "");
 	printf("%-13s %11s %8s %8s %7s %6s | %6s %6s\n",
 	       "method", "median ms", "min ms", "max ms", "MiB/s", "ratio", "ms", "ratio");
-	table_row(r, r->memcpy, PUBLISHED_MEMCPY_MS);
-	table_row(r, r->write, PUBLISHED_WRITE_MS);
-	printf("\n");
+	for (m = 0; m < METHODS; m++)
+		table_row(r, &r->methods[m]);
+	printf("\nAfter madvise: mmap, MADV_POPULATE_WRITE, then memcpy.\n");
 }
 
 static void print_machine(const struct machine *m)
@@ -94,13 +100,17 @@ static bool unsteady(const struct method *m)
 
 static void print_verdict(const struct result *r)
 {
-	double rate = ratio(r, r->write);
+	double rate = ratio(r, &r->methods[BY_WRITE]);
+	bool busy = false;
+	int m;
 
 	if (rate < 1)
 		printf("write() was faster: it took %.0f %% less time than mmap + memcpy.\n", (1 - rate) * 100);
 	else
 		printf("write() was NOT faster: it took %.0f %% more time than mmap + memcpy.\n", (rate - 1) * 100);
-	if (unsteady(r->memcpy) || unsteady(r->write))
+	for (m = 0; m < METHODS; m++)
+		busy |= unsteady(&r->methods[m]);
+	if (busy)
 		printf("The times vary a lot, so the machine may be busy: better try again when it is idle.\n");
 	printf("Every byte was verified through a mapping after each run: %s.\n",
 	       r->verified ? "all are right" : "NOT all are right");
@@ -153,10 +163,10 @@ static void json_method(FILE *f, const struct result *r, const struct method *m)
 		g.median, g.min, g.max, mib_per_s(r, g.median), ratio(r, m));
 }
 
-static void json_published(FILE *f, const struct method *m, int ms)
+static void json_published(FILE *f, const struct result *r, const struct method *m)
 {
 	fprintf(f, "    { \"name\": \"%s\", \"ms\": %d, \"ratio_to_memcpy\": %.3f, \"size_bytes\": 536870912, \"cpu\": \"x86 server\" }",
-		m->name, ms, (double)ms / PUBLISHED_MEMCPY_MS);
+		m->name, m->published_ms, published_ratio(r, m));
 }
 
 static const char *json_bool(bool b)
@@ -166,6 +176,8 @@ static const char *json_bool(bool b)
 
 static void json_result(FILE *f, const struct result *r)
 {
+	int m;
+
 	fprintf(f, "{\n");
 	json_member(f, "kernel", r->machine.kernel);
 	json_member(f, "accel", r->machine.accel);
@@ -173,13 +185,14 @@ static void json_result(FILE *f, const struct result *r)
 	if (r->machine.host_cpu)
 		json_member(f, "host_cpu", r->machine.host_cpu);
 	fprintf(f, "  \"size_bytes\": %zu,\n  \"methods\": [\n", r->size);
-	json_method(f, r, r->memcpy);
-	fprintf(f, ",\n");
-	json_method(f, r, r->write);
+	for (m = 0; m < METHODS; m++) {
+		fprintf(f, "%s", m ? ",\n" : "");
+		json_method(f, r, &r->methods[m]);
+	}
 	fprintf(f, "\n  ],\n  \"published\": [\n");
-	json_published(f, r->memcpy, PUBLISHED_MEMCPY_MS);
+	json_published(f, r, &r->methods[BY_MEMCPY]);
 	fprintf(f, ",\n");
-	json_published(f, r->write, PUBLISHED_WRITE_MS);
+	json_published(f, r, &r->methods[BY_WRITE]);
 	fprintf(f, "\n  ],\n  \"verified\": %s,\n  \"guest_sum\": \"%#018" PRIx64 "\",\n"
 		"  \"guest_sum_ms\": %.3f,\n  \"guest_sum_ok\": %s\n}\n",
 		json_bool(r->verified), r->guest.sum, r->guest.ms, json_bool(r->guest.ok));
