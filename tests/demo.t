@@ -95,7 +95,7 @@ says "demo/run: bad option" 125 'no such option: --speed' demo/run --speed
 
 # What the program refuses, and what it finds out, in the lab
 check "demo/build" demo/build "$work/populate"
-check "demo/build: clang" env CC=clang demo/build "$work/populate-clang"
+check "demo/build: clang" env CC=clang-19 demo/build "$work/populate-clang"
 check "demo/build: the sabotaged program" \
 	demo/build "$work/populate-sabotaged" tests/demo-sabotage.c -Wl,--wrap=write,--wrap=memcmp,--wrap=ioctl
 head -c 1M "$work/ram" >"$work/small"
