@@ -161,7 +161,7 @@ check "the guest is the machine asked for" gives 0 '3 1 2 7[0-9][0-9]' '^$' boot
 	sh -c 'echo $(nproc) $(grep -c lab.t=1 /proc/cmdline) $(ls -d /sys/devices/system/node/node? | wc -l) $(($(sed -n "s/MemTotal: *\([0-9]*\) kB/\1/p" /proc/meminfo) / 1024))'
 # shellcheck disable=SC2016 # for the guest's shell
 check "the guest has KVM and all its mounts" gives 0 ok '^$' boot -- \
-	sh -ec 'test -c /dev/kvm; for m in /proc /sys /dev /dev/shm /dev/hugepages /tmp /sys/fs/cgroup /sys/kernel/debug; do grep -q " $m " /proc/mounts; done; ping -c 1 127.0.0.1 >/dev/null; echo ok'
+	sh -ec 'test -c /dev/kvm; for m in /proc /sys /dev /dev/shm /dev/hugepages /tmp /sys/fs/cgroup /sys/kernel/debug; do grep -q " $m " /proc/mounts; done; echo ok'
 
 big_output() {
 	[[ $(boot -- sh -c 'head -c 20000000 /dev/urandom >/tmp/x; cat /tmp/x; sha256sum </tmp/x >&2' 2>"$tmp/sum" | sha256sum) == "$(<"$tmp/sum")" ]]
