@@ -5,6 +5,9 @@
 set -euo pipefail
 umask 022
 export LC_ALL=C
+# Debian's own tools, those that lab/packages installs: not a python3 of pyenv's
+# that lacks their modules.
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 
 me=lab/${0##*/}
 # shellcheck disable=SC2034 # used by the scripts that source this

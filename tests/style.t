@@ -1,9 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
 # The form of what we write: shellcheck for scripts, checkpatch for the kernel.
+
+# shellcheck source=lab/lib.sh
+. "$(dirname "$(readlink -f "$0")")/../lab/lib.sh"
 # shellcheck source=tests/tap.sh
-. "$(dirname "$(readlink -f "$0")")/tap.sh"
-cd "$(dirname "$(readlink -f "$0")")/.." || exit
+. "$root/tests/tap.sh"
+cd "$root"
 
 mapfile -t scripts < <(git ls-files -z --cached --others --exclude-standard | xargs -0 grep -lE -m1 '^#!/bin/(ba)?sh|shellcheck shell=' --)
 check_silent "shellcheck: ${#scripts[@]} scripts" shellcheck -x "${scripts[@]}"
@@ -14,7 +17,8 @@ checkpatch() {
 	(cd "$pristine" && scripts/checkpatch.pl --strict --codespell --terse --no-summary \
 		--ignore FILE_PATH_CHANGES "$1")
 }
-pristine=$(lab/fetch) && series=$(kernel/series) || exit
+pristine=$(lab/fetch)
+series=$(kernel/series)
 for patch in "$series"/0*.patch; do
 	[[ $patch == *cover-letter* ]] || check_silent "checkpatch: ${patch##*/}" checkpatch "$patch"
 done
