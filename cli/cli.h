@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: MIT OR LGPL-2.1-or-later */
+/* What the commands share. */
+#ifndef CLI_H
+#define CLI_H
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "gmem.h"
+
+#define PRINTF(f, a)	__attribute__((format(printf, f, a)))
+#define NORETURN	__attribute__((noreturn))
+#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
+
+/* Exit statuses. */
+enum {
+	EXIT_OK = 0,
+	EXIT_FAILED = 1,
+	EXIT_USAGE = 2,		/* the command line is wrong */
+};
+
+/*
+ * Commands, one file each: cmd-NAME.c.  argv[0] is the command's name; returns
+ * the exit status.
+ */
+int cmd_bench(int argc, char **argv);
+int cmd_exec(int argc, char **argv);
+int cmd_load(int argc, char **argv);
+int cmd_probe(int argc, char **argv);
+
+/* One line on stderr, "gmem NAME: ...", and exit. */
+void die(const char *format, ...) PRINTF(1, 2) NORETURN;
+void die_usage(const char *format, ...) PRINTF(1, 2) NORETURN;
+void warn(const char *format, ...) PRINTF(1, 2);
+
+/*
+ * Options: options.c
+ *
+ * A command describes itself by a table of options, which is also what its
+ * --help and the shell's completion are made from.
+ */
+
+enum option_type {
+	OPTION_END,
+	OPTION_FLAG,		/* bool: becomes true */
+	OPTION_SIZE,		/* uint64_t: 4096, 0x1000, 4K, 512M, 2G; see units.c */
+	OPTION_NUMBER,		/* unsigned int */
+	OPTION_STRING,		/* const char * */
+	OPTION_CALL,		/* call(option, value): anything else */
+};
+
+struct option_spec {
+	enum option_type type;
+	char letter;		/* 0 if it has none */
+	const char *name;
+	const char *arg;	/* how --help calls the value: "SIZE"; NULL: it takes none */
+	const char *help;
+	void *value;
+	void (*call)(const struct option_spec *option, const char *value);
+	const char *words;	/* for completion: the values, "a b c"; NULL: files */
+};
+
+struct command_spec {
+	const char *synopsis;	/* after "gmem NAME " */
+	const char *about;	/* one or more lines */
+	const struct option_spec *options;	/* up to OPTION_END */
+};
+
+/* The options that every command has, as the last ones in its table. */
+#define OPTIONS_COMMON \
+	{ OPTION_FLAG, 0, "json", NULL, "the result as JSON, for programs", &output.json, NULL, NULL }, \
+	{ OPTION_FLAG, 'q', "quiet", NULL, "nothing but errors, and the JSON if asked for", &output.quiet, NULL, NULL }, \
+	{ OPTION_END, 0, NULL, NULL, NULL, NULL, NULL, NULL }
+
+struct output {
+	bool json;
+	bool quiet;
+};
+
+extern struct output output;
+
+/*
+ * Handles the options, which end at the first operand or at "--".  Returns the
+ * operands' index in argv.  Errors, --help: it does not return.
+ */
+int parse_options(int argc, char **argv, const struct command_spec *spec);
+
+/* A value was given, and is wrong: "--size 12Q: not a size such as 512M". */
+void die_option(const struct option_spec *option, const char *value, const char *why) NORETURN;
+
+/*
+ * Units: units.c
+ */
+
+/* "512M", "2G", "0x1000", "4096": powers of 1024. */
+bool parse_size(const char *text, uint64_t *size);
+
+/* "512 MiB", "1.5 GiB", "37 bytes"; in a buffer of the caller's, returned. */
+const char *format_size(char buffer[32], uint64_t size);
+
+/*
+ * Progress: progress.c
+ */
+
+/* Draws a bar on a terminal if it takes long. As gmem_progress_fn; arg: a word for it. */
+int show_progress(const struct gmem_progress *progress, void *arg);
+
+/* Wipes the bar. */
+void end_progress(void);
+
+/*
+ * JSON: json.c.  Key NULL: an element of an array, or the outermost value.
+ */
+void json_object(const char *key);
+void json_array(const char *key);
+void json_end(void);		/* of what was begun last */
+void json_string(const char *key, const char *value);
+void json_uint(const char *key, uint64_t value);
+void json_double(const char *key, double value);
+void json_bool(const char *key, bool value);
+void json_null(const char *key);
+
+/*
+ * Virtual machines: vm.c
+ */
+
+/* A new VM's descriptor; dies if there can be none. */
+int open_vm(void);
+
+#endif /* CLI_H */

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
+/* gmem: populate KVM guest memory. Finds the command, and has it run. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+
+static const struct command {
+	const char *name;
+	int (*run)(int argc, char **argv);
+	const char *about;
+} commands[] = {
+	{ "probe", cmd_probe, "tell what this kernel can do, and why not what it can't" },
+};
+
+static const char *command_name;
+
+static void complain(const char *format, va_list args)
+{
+	end_progress();
+	fprintf(stderr, "gmem%s%s: ", command_name ? " " : "", command_name ?: "");
+	vfprintf(stderr, format, args);
+	fputc('\n', stderr);
+}
+
+void warn(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	complain(format, args);
+	va_end(args);
+}
+
+void die(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	complain(format, args);
+	va_end(args);
+	exit(EXIT_FAILED);
+}
+
+void die_usage(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	complain(format, args);
+	va_end(args);
+	fprintf(stderr, "See gmem%s%s --help.\n", command_name ? " " : "", command_name ?: "");
+	exit(EXIT_USAGE);
+}
+
+static void usage(FILE *to)
+{
+	size_t i;
+
+	fputs("Usage: gmem COMMAND [OPTION]...\n\n"
+	      "Populate KVM guest memory (guest_memfd), the fastest way the kernel offers.\n\n"
+	      "Commands:\n", to);
+	for (i = 0; i < ARRAY_SIZE(commands); i++)
+		fprintf(to, "  %-10s %s\n", commands[i].name, commands[i].about);
+	fputs("\n"
+	      "gmem COMMAND --help has the rest, and gmem(1). --version prints the version.\n"
+	      "Exit status: 0, 1 if the command failed, 2 if the command line is wrong.\n", to);
+}
+
+/* For the shell's completion. */
+static int list_commands(void)
+{
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(commands); i++)
+		puts(commands[i].name);
+	puts("--help\n--version");
+	return EXIT_OK;
+}
+
+/* What was printed must have arrived: a full disk is a failure. */
+static int finish(int status)
+{
+	if (fflush(stdout) || ferror(stdout)) {
+		perror("gmem: cannot write to stdout");
+		return status ?: EXIT_FAILED;
+	}
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	size_t i;
+
+	if (argc < 2) {
+		usage(stderr);
+		return EXIT_USAGE;
+	}
+	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) {
+		usage(stdout);
+		return finish(EXIT_OK);
+	}
+	if (!strcmp(argv[1], "--version")) {
+		printf("gmem %d.%d\n", GMEM_VERSION_MAJOR, GMEM_VERSION_MINOR);
+		return finish(EXIT_OK);
+	}
+	if (!strcmp(argv[1], "--complete"))
+		return finish(list_commands());
+
+	for (i = 0; i < ARRAY_SIZE(commands); i++) {
+		if (!strcmp(argv[1], commands[i].name)) {
+			command_name = argv[1];
+			return finish(commands[i].run(argc - 1, argv + 1));
+		}
+	}
+	die_usage("no such %s: %s", argv[1][0] == '-' ? "option" : "command", argv[1]);
+}

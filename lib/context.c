@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
+/* The context of operations: options, error message, cancellation. */
+#include <errno.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+#define DEFAULT_CHUNK	((size_t)1 << 20)
+#define MAX_CHUNK	((size_t)1 << 30)	/* a write() takes no more than 2 GiB */
+#define MAX_THREADS	1024
+
+EXPORT int gmem_new(struct gmem **result)
+{
+	struct gmem *g = calloc(1, sizeof(*g));
+	int err;
+
+	if (!g)
+		return -ENOMEM;
+
+	g->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (g->cancel_fd < 0) {
+		err = -errno;
+		free(g);
+		return err;
+	}
+	pthread_mutex_init(&g->error_lock, NULL);
+	g->page = sysconf(_SC_PAGESIZE);
+	g->chunk = DEFAULT_CHUNK;
+	g->stats.why = g->why;
+
+	*result = g;
+	return 0;
+}
+
+EXPORT void gmem_free(struct gmem *g)
+{
+	if (!g)
+		return;
+
+	close(g->cancel_fd);
+	pthread_mutex_destroy(&g->error_lock);
+	free(g->order);
+	free(g->thread);
+	free(g);
+}
+
+EXPORT const char *gmem_error(const struct gmem *g)
+{
+	return g->error;
+}
+
+EXPORT const struct gmem_stats *gmem_stats(const struct gmem *g)
+{
+	return &g->stats;
+}
+
+int gmem_fail(struct gmem *g, int err, const char *format, ...)
+{
+	va_list args;
+
+	pthread_mutex_lock(&g->error_lock);
+	if (!g->failed) {
+		g->failed = true;
+		va_start(args, format);
+		vsnprintf(g->error, sizeof(g->error), format, args);
+		va_end(args);
+	}
+	pthread_mutex_unlock(&g->error_lock);
+
+	return err;
+}
+
+int gmem_begin(struct gmem *g)
+{
+	if (atomic_exchange(&g->busy, true))
+		return -EBUSY;
+
+	g->failed = false;
+	g->error[0] = '\0';
+	return 0;
+}
+
+int gmem_end(struct gmem *g, int err)
+{
+	uint64_t count;
+
+	/* Who is cancelled has heard of it; who is done has no use for it. */
+	if (read(g->cancel_fd, &count, sizeof(count)) < 0)
+		count = 0;
+	atomic_store(&g->busy, false);
+	return err;
+}
+
+EXPORT void gmem_cancel(struct gmem *g)
+{
+	const uint64_t one = 1;
+	int err = errno;
+
+	/* It fails only if it would overflow: then it is readable already. */
+	if (write(g->cancel_fd, &one, sizeof(one)) < 0)
+		errno = err;
+}
+
+bool gmem_cancelled(struct gmem *g)
+{
+	struct pollfd cancel = { .fd = g->cancel_fd, .events = POLLIN };
+
+	return poll(&cancel, 1, 0) > 0;
+}
+
+double gmem_now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1e3 + now.tv_nsec / 1e6;
+}
+
+static const char *const method_names[] = {
+	[GMEM_METHOD_AUTO] = "auto",
+	[GMEM_METHOD_WRITE] = "write",
+	[GMEM_METHOD_MMAP] = "mmap",
+	[GMEM_METHOD_SENDFILE] = "sendfile",
+	[GMEM_METHOD_IO_URING] = "io_uring",
+};
+
+#define NR_METHODS	(sizeof(method_names) / sizeof(method_names[0]))
+
+EXPORT const char *gmem_method_name(enum gmem_method method)
+{
+	return (size_t)method < NR_METHODS ? method_names[method] : NULL;
+}
+
+static int invalid(struct gmem *g, const char *message)
+{
+	int err = gmem_begin(g);
+
+	if (err)
+		return err;
+	return gmem_end(g, gmem_fail(g, -EINVAL, "%s", message));
+}
+
+EXPORT int gmem_set_method(struct gmem *g, enum gmem_method method)
+{
+	if (!gmem_method_name(method))
+		return invalid(g, "there is no such method");
+
+	g->method = method;
+	return 0;
+}
+
+EXPORT int gmem_set_threads(struct gmem *g, unsigned int threads)
+{
+	if (threads > MAX_THREADS)
+		return invalid(g, "more than 1024 threads");
+
+	g->threads = threads;
+	return 0;
+}
+
+EXPORT int gmem_set_chunk(struct gmem *g, size_t bytes)
+{
+	if (!bytes || bytes % g->page || bytes > MAX_CHUNK)
+		return invalid(g, "a chunk is a number of whole pages, 1 GiB at most");
+
+	g->chunk = bytes;
+	return 0;
+}
+
+EXPORT int gmem_set_zero(struct gmem *g, enum gmem_zero zero)
+{
+	if ((unsigned int)zero > GMEM_ZERO_WRITE)
+		return invalid(g, "there is no such way to deal with zeros");
+
+	g->zero = zero;
+	return 0;
+}
+
+EXPORT void gmem_set_pad(struct gmem *g, bool pad)
+{
+	g->pad = pad;
+}
+
+EXPORT void gmem_set_direct(struct gmem *g, bool direct)
+{
+	g->direct = direct;
+}
+
+EXPORT void gmem_set_verify(struct gmem *g, bool verify)
+{
+	g->verify = verify;
+}
+
+EXPORT void gmem_set_progress(struct gmem *g, gmem_progress_fn *fn, void *arg)
+{
+	g->progress = fn;
+	g->progress_arg = arg;
+}
+
+EXPORT int gmem_set_order(struct gmem *g, const struct gmem_range *ranges, size_t n)
+{
+	struct gmem_range *order = NULL;
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		if (ranges[i].offset % g->page || ranges[i].length % g->page ||
+		    ranges[i].offset + ranges[i].length < ranges[i].offset)
+			return invalid(g, "an order is made of ranges of whole pages");
+
+	if (n) {
+		order = calloc(n, sizeof(*order));
+		if (!order)
+			return -ENOMEM;
+		memcpy(order, ranges, n * sizeof(*order));
+	}
+	free(g->order);
+	g->order = order;
+	g->nr_order = n;
+	return 0;
+}

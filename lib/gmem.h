@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: MIT OR LGPL-2.1-or-later */
+/*
+ * libgmem: populate KVM guest memory (guest_memfd), the fastest way the kernel
+ * offers.  See gmem(7) for an introduction and an example.
+ *
+ * Functions that return int return 0 or more on success and a negative errno
+ * on failure; gmem_error() then says what failed, where, and what to do.
+ *
+ * The library prints nothing, never exits, and has no global state.  Contexts
+ * are independent of each other; one context serves one call at a time, but
+ * gmem_cancel() may be called on it from anywhere.
+ */
+#ifndef GMEM_H
+#define GMEM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define GMEM_VERSION_MAJOR	1
+#define GMEM_VERSION_MINOR	0
+
+/* As a length: all there is, up to the end of the source. */
+#define GMEM_ALL		UINT64_MAX
+
+/* Flags of a guest_memfd, with the values of <linux/kvm.h>. */
+#define GMEM_FLAG_MMAP			(UINT64_C(1) << 0)
+#define GMEM_FLAG_INIT_SHARED		(UINT64_C(1) << 1)
+#define GMEM_FLAG_NO_DIRECT_MAP		(UINT64_C(1) << 2)
+#define GMEM_FLAG_WRITE			(UINT64_C(1) << 3)
+
+/*
+ * Contexts: gmem_context(3)
+ *
+ * A context holds the options of the operations that are done with it, and
+ * what is to be known about the last one: the statistics, the error message.
+ */
+
+struct gmem;
+
+int gmem_new(struct gmem **g);
+void gmem_free(struct gmem *g);
+
+/* The message of the last call that failed, one line; "" if none has. */
+const char *gmem_error(const struct gmem *g);
+
+/*
+ * Make the operation that is running, or else the next one, fail with
+ * -ECANCELED.  From any thread, and from signal handlers.
+ */
+void gmem_cancel(struct gmem *g);
+
+/*
+ * Options: gmem_options(3)
+ */
+
+enum gmem_method {
+	GMEM_METHOD_AUTO,	/* the fastest that works */
+	GMEM_METHOD_WRITE,	/* read into a buffer, write() from there */
+	GMEM_METHOD_MMAP,	/* map the guest_memfd and copy into it */
+	GMEM_METHOD_SENDFILE,	/* a file's pages, inside the kernel */
+	GMEM_METHOD_IO_URING,	/* reading overlaps with writing */
+};
+
+/* "auto", "write", "mmap", "sendfile", "io_uring"; NULL if there is no such. */
+const char *gmem_method_name(enum gmem_method method);
+
+/* How to copy (auto).  A method that a source or a kernel lacks: -EOPNOTSUPP. */
+int gmem_set_method(struct gmem *g, enum gmem_method method);
+
+/* How many threads work, the caller's included (0: as many as pay). */
+int gmem_set_threads(struct gmem *g, unsigned int threads);
+
+/* What a thread does at a time, in bytes: whole pages (1 MiB). */
+int gmem_set_chunk(struct gmem *g, size_t bytes);
+
+enum gmem_zero {
+	GMEM_ZERO_AUTO,		/* skip zeros where the guest_memfd says it has a hole */
+	GMEM_ZERO_FRESH,	/* skip zeros: nothing has populated the range so far */
+	GMEM_ZERO_WRITE,	/* write zeros like anything else */
+};
+
+/* Whether pages of zeros are left out, as holes, which read as zeros (auto). */
+int gmem_set_zero(struct gmem *g, enum gmem_zero zero);
+
+/* Fill the last page with zeros if the source ends within it (no: -EINVAL). */
+void gmem_set_pad(struct gmem *g, bool pad);
+
+/* Read files past the page cache, with O_DIRECT, if they can be (no). */
+void gmem_set_direct(struct gmem *g, bool direct);
+
+/* Compare what is there afterwards with the source; takes MMAP (no). */
+void gmem_set_verify(struct gmem *g, bool verify);
+
+/* A range of a guest_memfd. */
+struct gmem_range {
+	uint64_t offset;
+	uint64_t length;
+};
+
+/*
+ * Populate these ranges of the guest_memfd first, in this order, as far as the
+ * source can be read in any order; n == 0: none.  The array is copied.
+ */
+int gmem_set_order(struct gmem *g, const struct gmem_range *ranges, size_t n);
+
+struct gmem_progress {
+	uint64_t done;		/* bytes of the guest_memfd */
+	uint64_t total;		/* of so many; 0 if that is not known */
+	double ms;		/* since the operation began */
+};
+
+/*
+ * Called on the thread that started the operation, at most some times a
+ * second.  Anything but 0 cancels the operation.
+ */
+typedef int gmem_progress_fn(const struct gmem_progress *progress, void *arg);
+void gmem_set_progress(struct gmem *g, gmem_progress_fn *fn, void *arg);
+
+/*
+ * What the kernel can do: gmem_probe(3)
+ */
+
+struct gmem_probe;
+
+struct gmem_feature {
+	const char *name;	/* "GUEST_MEMFD_FLAG_WRITE" */
+	const char *about;	/* what it is good for, half a line */
+	const char *why;	/* if not supported: the reason */
+	bool supported;
+};
+
+/*
+ * Examine the VM type of @vm, a VM's descriptor, or make a VM of the default
+ * type for it if @vm is -1.  A machine without KVM is no error: all of its
+ * features are unsupported.
+ */
+int gmem_probe(struct gmem *g, int vm, struct gmem_probe **probe);
+void gmem_probe_free(struct gmem_probe *probe);
+
+/* The @i'th feature, NULL after the last. */
+const struct gmem_feature *gmem_probe_feature(const struct gmem_probe *probe, size_t i);
+
+/* The feature of that name, NULL if there is no such. */
+const struct gmem_feature *gmem_probe_find(const struct gmem_probe *probe, const char *name);
+
+/* The flags that gmem_create() can be given. */
+uint64_t gmem_probe_flags(const struct gmem_probe *probe);
+
+/*
+ * Descriptors: gmem_create(3)
+ */
+
+/* Make a guest_memfd of @size bytes for @vm; returns its descriptor (close-on-exec). */
+int gmem_create(struct gmem *g, int vm, uint64_t size, uint64_t flags);
+
+/* What gmem_adopt() returns. */
+#define GMEM_IS_GUEST_MEMFD	(1 << 0)	/* and not e.g. a memfd, which works, too */
+#define GMEM_CAN_WRITE		(1 << 1)
+#define GMEM_CAN_MMAP		(1 << 2)
+#define GMEM_CAN_SEEK		(1 << 3)	/* tells what is populated */
+
+/*
+ * Examine a descriptor that was made elsewhere: what can be done with it, and
+ * its size.  Populating does the same by itself, so there is no need to.
+ */
+int gmem_adopt(struct gmem *g, int fd, uint64_t *size);
+
+/* The first range at @from or above that is populated; -ENXIO if there is none. */
+int gmem_next_populated(struct gmem *g, int fd, uint64_t from, struct gmem_range *range);
+
+/*
+ * Populating: gmem_populate(3)
+ *
+ * @fd is the guest_memfd, @offset where in it to begin, a multiple of the page
+ * size.  A source that has less than @length bytes is an error, -ENODATA; one
+ * that has more than there is room for, with GMEM_ALL, is one, too: -ENOSPC.
+ */
+
+int gmem_populate_buffer(struct gmem *g, int fd, uint64_t offset,
+			 const void *buffer, size_t length);
+
+/* A regular file or block device, from @source_offset on.  Holes are not read. */
+int gmem_populate_file(struct gmem *g, int fd, uint64_t offset,
+		       int source, uint64_t source_offset, uint64_t length);
+
+/* Anything that can be read, from where it is, in chunks of any size. */
+int gmem_populate_stream(struct gmem *g, int fd, uint64_t offset,
+			 int source, uint64_t length);
+
+/*
+ * What a zstd image decompresses to.  If @source is a file, from its start, and
+ * its frames tell their sizes they are decompressed in parallel; else, from
+ * where @source is, one after the other.
+ */
+int gmem_populate_zstd(struct gmem *g, int fd, uint64_t offset,
+		       int source, uint64_t length);
+
+/*
+ * Statistics: gmem_stats(3)
+ */
+
+struct gmem_thread_stats {
+	uint64_t bytes;		/* that this thread dealt with */
+	double ms;		/* that it worked */
+};
+
+struct gmem_stats {
+	uint64_t bytes;		/* of guest memory that are done */
+	uint64_t up_to;		/* the offset in the guest_memfd up to which all is done */
+	uint64_t pages_written;
+	uint64_t pages_skipped;	/* zeros that were left out */
+	uint64_t pages_present;	/* left alone: populated already (on demand) */
+	double ms;
+	enum gmem_method method;	/* that was used */
+	const char *why;	/* the reason for it, half a line */
+	bool direct;		/* the source was read with O_DIRECT */
+	unsigned int threads;
+	const struct gmem_thread_stats *thread;	/* so many */
+};
+
+/*
+ * Of the last populating operation, also when it failed.  Valid until the next
+ * one begins or the context is freed.
+ */
+const struct gmem_stats *gmem_stats(const struct gmem *g);
+
+/*
+ * Populating on demand: gmem_demand(3)
+ */
+
+/*
+ * Order files: gmem_order(3)
+ *
+ * Text, a range a line: offset and length, in C notation; '#' begins a comment.
+ */
+
+/* Read an order file.  *ranges is to be freed with free(). */
+int gmem_order_read(struct gmem *g, int fd, struct gmem_range **ranges, size_t *n);
+
+/* Write one; neighbours that follow each other become one range. */
+int gmem_order_write(struct gmem *g, int fd, const struct gmem_range *ranges, size_t n);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* GMEM_H */
