@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
+/* The file that is populated. */
+#include <err.h>
+#include <fcntl.h>
+#include <linux/kvm.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+
+#include "bench.h"
+
+static int vm_create(void)
+{
+	int kvm, vm, flags;
+
+	kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	if (kvm < 0)
+		err(EXIT_FAILURE, "cannot open /dev/kvm");
+	vm = ioctl(kvm, KVM_CREATE_VM, KVM_X86_DEFAULT_VM);
+	if (vm < 0)
+		err(EXIT_FAILURE, "cannot create a virtual machine");
+
+	flags = ioctl(vm, KVM_CHECK_EXTENSION, KVM_CAP_GUEST_MEMFD_FLAGS);
+	if (flags < 0 || !(flags & GUEST_MEMFD_FLAG_WRITE))
+		errx(EXIT_FAILURE, "this kernel's guest_memfd has no GUEST_MEMFD_FLAG_WRITE");
+
+	return vm;
+}
+
+int gmem_create(size_t size)
+{
+	struct kvm_create_guest_memfd args = {
+		.size = size,
+		.flags = GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_INIT_SHARED |
+			 GUEST_MEMFD_FLAG_WRITE,
+	};
+	static int vm = -1;
+	int fd;
+
+	if (vm < 0)
+		vm = vm_create();
+	fd = ioctl(vm, KVM_CREATE_GUEST_MEMFD, &args);
+	if (fd < 0)
+		err(EXIT_FAILURE, "cannot create a guest_memfd of %zu bytes", size);
+
+	return fd;
+}

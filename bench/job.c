@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
+/* Run one method on one file, and measure it. */
+#include <err.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+#include <x86intrin.h>
+
+#include "bench.h"
+
+/* Only the kernels of the bench profile have it. */
+#define ENGINE_PARAMETER	"/sys/module/kvm/parameters/gmem_engine"
+
+struct worker {
+	const struct method *method;
+	struct part part;
+	pthread_t thread;
+	pthread_barrier_t *start;
+};
+
+bool method_available(const struct method *method)
+{
+	return method->engine == FILL || !access(ENGINE_PARAMETER, W_OK);
+}
+
+static void engine_select(int engine)
+{
+	FILE *f = fopen(ENGINE_PARAMETER, "w");
+
+	if (!f && engine == FILL)
+		return;
+	if (!f || fprintf(f, "%d\n", engine) < 0 || fclose(f))
+		err(EXIT_FAILURE, "cannot select engine %d by " ENGINE_PARAMETER, engine);
+}
+
+/*
+ * Nanoseconds of wall time, or the processor's own count. Under QEMU's -icount
+ * the time stamp counter goes up by one an instruction.
+ */
+uint64_t clock_read(enum clock clock)
+{
+	struct timespec ts;
+
+	if (clock == INSTRUCTIONS)
+		return __rdtsc();
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000000000ull + ts.tv_nsec;
+}
+
+static int file_open(const struct method *method, size_t size)
+{
+	int fd;
+
+	if (method->file == GMEM)
+		return gmem_create(size);
+
+	fd = memfd_create("bench", MFD_CLOEXEC);
+	if (fd < 0 || ftruncate(fd, size))
+		err(EXIT_FAILURE, "cannot create a tmpfs file");
+	return fd;
+}
+
+/* Everything that happens to the file before the clock starts. */
+static void file_prepare(const struct method *method, struct part *whole)
+{
+	engine_select(FILL);
+	if (method->before != FRESH)
+		method_find("write")->populate(whole);
+	if (method->before == MAPPED)
+		method_find("madvise")->prepare(whole);
+	if (method == method_find("sendfile"))
+		source_file();
+	engine_select(method->engine);
+}
+
+static void *work(void *arg)
+{
+	struct worker *worker = arg;
+
+	pthread_barrier_wait(worker->start);
+	worker->method->populate(&worker->part);
+	return NULL;
+}
+
+static void split(const struct part *whole, unsigned int threads, unsigned int i, struct part *part)
+{
+	size_t share = whole->size / threads;
+
+	*part = *whole;
+	part->start = i * share;
+	part->size = share;
+}
+
+static uint64_t run_threads(const struct method *method, const struct part *whole,
+			    unsigned int threads, enum clock clock)
+{
+	struct worker workers[MAX_THREADS];
+	pthread_barrier_t barrier;
+	unsigned int i;
+	uint64_t start;
+
+	pthread_barrier_init(&barrier, NULL, threads + 1);
+	for (i = 0; i < threads; i++) {
+		workers[i] = (struct worker){ .method = method, .start = &barrier };
+		split(whole, threads, i, &workers[i].part);
+		if (pthread_create(&workers[i].thread, NULL, work, &workers[i]))
+			err(EXIT_FAILURE, "cannot start a thread");
+	}
+
+	start = clock_read(clock);
+	pthread_barrier_wait(&barrier);
+	for (i = 0; i < threads; i++)
+		pthread_join(workers[i].thread, NULL);
+	start = clock_read(clock) - start;
+
+	pthread_barrier_destroy(&barrier);
+	return start;
+}
+
+/* An instruction that does nothing, by which bench/profile.c knows the place. */
+static void mark(enum clock clock)
+{
+	if (clock == INSTRUCTIONS)
+		__asm__ volatile("xchgw %%bx, %%bx" ::: "memory");
+}
+
+/* Returns what populating a new file took. */
+uint64_t job_run(const struct method *method, const struct job *job, enum clock clock)
+{
+	struct part whole = { .whole = job->size, .size = job->size, .chunk = job->chunk };
+	uint64_t start, taken;
+
+	whole.fd = file_open(method, job->size);
+	file_prepare(method, &whole);
+
+	mark(clock);
+	start = clock_read(clock);
+	if (method->prepare)
+		method->prepare(&whole);
+	if (job->threads == 1)
+		method->populate(&whole);
+	taken = clock_read(clock) - start;
+	if (job->threads > 1)
+		taken += run_threads(method, &whole, job->threads, clock);
+	mark(clock);
+
+	if (whole.mapping)
+		munmap(whole.mapping, whole.whole);
+	close(whole.fd);
+	return taken;
+}

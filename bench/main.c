@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
+/* Populate memory by several methods in turn, and print what each run took. */
+#include <err.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bench.h"
+
+static const char help[] =
+	"Usage: populate-bench [OPTION]... METHOD...\n"
+	"       populate-bench --neighbour [--size SIZE]\n"
+	"       populate-bench --calibrate\n"
+	"\n"
+	"Populate a new file by each METHOD in turn, once to warm up and then for a number\n"
+	"of rounds, every second one in the opposite order. Print a line for each run:\n"
+	"\n"
+	"  METHOD  bytes in the file  bytes a write  threads  round  what it took\n"
+	"\n"
+	"  --size SIZE      bytes in the file, with K, M or G (512M)\n"
+	"  --chunk SIZE     bytes in one write (all of a thread's part)\n"
+	"  --threads N      1 or 2, each with a half of the file (1)\n"
+	"  --rounds N       rounds, after the warm-up (7)\n"
+	"  --instructions   what the time stamp counter counts, instead of nanoseconds;\n"
+	"                   under QEMU's -icount those are instructions\n"
+	"  --calibrate      show that they are: count a loop of known length\n"
+	"  --neighbour      tell how long a write of SIZE bytes holds off another task on\n"
+	"                   the same processor\n"
+	"  --list           the methods, and which this kernel lacks\n"
+	"  -h, --help       this text\n";
+
+static void bad_usage(const char *what, const char *why)
+{
+	warnx("%s: %s (see populate-bench --help)", what, why);
+	exit(2);
+}
+
+static size_t parse_size(const char *option, const char *text)
+{
+	static const char units[] = "KMG";
+	const char *unit;
+	size_t size;
+	char *end;
+
+	size = strtoull(text, &end, 10);
+	unit = *end ? strchr(units, *end) : NULL;
+	if (end == text || (*end && (!unit || end[1])))
+		bad_usage(option, "a size such as 4K, 512M or 2G");
+	if (unit)
+		size <<= 10 * (unit - units + 1);
+	if (!size || size % 4096)
+		bad_usage(option, "a number of whole pages");
+
+	return size;
+}
+
+static void list(void)
+{
+	size_t i;
+
+	for (i = 0; i < nr_methods; i++)
+		printf("%-16s %s%s\n", methods[i].name, methods[i].what,
+		       method_available(&methods[i]) ? "" : " (not in this kernel)");
+}
+
+static void run_round(const struct method **chosen, int nr, const struct job *job,
+		      enum clock clock, int round)
+{
+	const struct method *method;
+	uint64_t taken;
+	int i;
+
+	for (i = 0; i < nr; i++) {
+		method = chosen[round % 2 ? nr - 1 - i : i];
+		taken = job_run(method, job, clock);
+		if (round)
+			printf("%s %zu %zu %u %d %" PRIu64 "\n", method->name, job->size,
+			       job->chunk, job->threads, round, taken);
+	}
+	fflush(stdout);
+}
+
+/* A loop of two instructions. */
+static void calibrate(void)
+{
+	uint64_t loops = 50000000, n = loops, start;
+
+	start = clock_read(INSTRUCTIONS);
+	__asm__ volatile("1: dec %0; jnz 1b" : "+r"(n));
+	printf("calibrate %" PRIu64 " %" PRIu64 "\n", 2 * loops, clock_read(INSTRUCTIONS) - start);
+}
+
+int main(int argc, char **argv)
+{
+	enum { SIZE, CHUNK, THREADS, ROUNDS, COUNT, CALIBRATE, NEIGHBOUR, LIST };
+	static const struct option options[] = {
+		{ "size", required_argument, NULL, SIZE },
+		{ "chunk", required_argument, NULL, CHUNK },
+		{ "threads", required_argument, NULL, THREADS },
+		{ "rounds", required_argument, NULL, ROUNDS },
+		{ "instructions", no_argument, NULL, COUNT },
+		{ "calibrate", no_argument, NULL, CALIBRATE },
+		{ "neighbour", no_argument, NULL, NEIGHBOUR },
+		{ "list", no_argument, NULL, LIST },
+		{ "help", no_argument, NULL, 'h' },
+		{ }
+	};
+	struct job job = { .size = 512 * MIB, .threads = 1 };
+	const struct method *chosen[16];
+	enum clock clock = NANOSECONDS;
+	int opt, nr, round, rounds = 7;
+	bool disturb = false;
+
+	while ((opt = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+		switch (opt) {
+		case SIZE:
+			job.size = parse_size("--size", optarg);
+			break;
+		case CHUNK:
+			job.chunk = parse_size("--chunk", optarg);
+			break;
+		case THREADS:
+			job.threads = atoi(optarg);
+			if (job.threads < 1 || job.threads > MAX_THREADS)
+				bad_usage("--threads", "1 or 2");
+			break;
+		case ROUNDS:
+			rounds = atoi(optarg);
+			if (rounds < 1)
+				bad_usage("--rounds", "a number of rounds");
+			break;
+		case COUNT:
+			clock = INSTRUCTIONS;
+			break;
+		case CALIBRATE:
+			calibrate();
+			return 0;
+		case NEIGHBOUR:
+			disturb = true;
+			break;
+		case LIST:
+			list();
+			return 0;
+		case 'h':
+			fputs(help, stdout);
+			return 0;
+		default:
+			return 2;
+		}
+	}
+	if (job.size % (4096 * job.threads))
+		bad_usage("--size", "a number of whole pages for each thread");
+	if (!job.chunk)
+		job.chunk = job.size;
+
+	source_init(job.size);
+	if (disturb) {
+		neighbour(job.size);
+		return 0;
+	}
+
+	for (nr = 0; optind + nr < argc; nr++) {
+		if (nr == sizeof(chosen) / sizeof(*chosen))
+			bad_usage(argv[optind + nr], "too many methods");
+		chosen[nr] = method_find(argv[optind + nr]);
+		if (!chosen[nr])
+			bad_usage(argv[optind + nr], "no such method: see --list");
+		if (!method_available(chosen[nr]))
+			errx(EXIT_FAILURE, "%s: not in this kernel", chosen[nr]->name);
+	}
+	if (!nr)
+		bad_usage("METHOD", "at least one");
+
+	for (round = 0; round <= rounds; round++)
+		run_round(chosen, nr, &job, clock, round);
+
+	return 0;
+}
