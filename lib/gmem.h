@@ -231,7 +231,40 @@ const struct gmem_stats *gmem_stats(const struct gmem *g);
 
 /*
  * Populating on demand: gmem_demand(3)
+ *
+ * While a thread populates a guest_memfd from a file in the background, others
+ * have the parts populated that a guest is waiting for. Each granule is populated
+ * once, before anybody is told so: what a guest writes is never overwritten.
  */
+
+struct gmem_demand;
+
+/*
+ * Called when @range is populated, on the thread that did it, before anybody who
+ * waits for it goes on: this is where to give the guest access. A negative errno
+ * makes that, and all that is not populated yet, fail.
+ */
+typedef int gmem_demand_fn(const struct gmem_range *range, void *arg);
+
+/*
+ * Populate the first @length bytes of @fd from those of @source, a file, in units
+ * of @granule bytes. @populated may be NULL. Until gmem_demand_free() the context
+ * serves nothing else.
+ */
+int gmem_demand_new(struct gmem *g, int fd, int source, uint64_t length, uint64_t granule,
+		    gmem_demand_fn *populated, void *arg, struct gmem_demand **demand);
+
+/* Returns when that range is populated. From any number of threads. */
+int gmem_demand_fault(struct gmem_demand *demand, uint64_t offset, uint64_t length);
+
+/*
+ * Populate all the rest, the order that gmem_set_order() set first; from one thread.
+ * gmem_cancel() ends it with -ECANCELED; gmem_demand_fault() works on.
+ */
+int gmem_demand_run(struct gmem_demand *demand);
+
+/* When no thread is in any of these. @fd and @source stay open. */
+void gmem_demand_free(struct gmem_demand *demand);
 
 /*
  * Order files: gmem_order(3)
