@@ -99,7 +99,7 @@ static int put_pages(struct gmem_demand *d, const uint8_t *from, struct gmem_ran
 	return 0;
 }
 
-static bool is_zero(const uint8_t *page, size_t size)
+static bool is_zero_page(const uint8_t *page, size_t size)
 {
 	return !page[0] && !memcmp(page, page + 1, size - 1);
 }
@@ -115,10 +115,10 @@ static int put_data(struct gmem_demand *d, const uint8_t *bytes, struct gmem_ran
 		uint64_t start;
 		int err;
 
-		while (at < range.length && is_zero(bytes + at, page))
+		while (at < range.length && is_zero_page(bytes + at, page))
 			at += page;
 		start = at;
-		while (at < range.length && !is_zero(bytes + at, page))
+		while (at < range.length && !is_zero_page(bytes + at, page))
 			at += page;
 		err = put_pages(d, bytes + start, (struct gmem_range){ range.offset + start, at - start });
 		if (err)
