@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
 /* The context of operations: options, error message, cancellation. */
 #include <errno.h>
-#include <poll.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -92,6 +91,7 @@ int gmem_end(struct gmem *g, int err)
 	uint64_t count;
 
 	/* Who is cancelled has heard of it; who is done has no use for it. */
+	atomic_store(&g->cancelled, false);
 	if (read(g->cancel_fd, &count, sizeof(count)) < 0)
 		count = 0;
 	atomic_store(&g->busy, false);
@@ -106,13 +106,7 @@ EXPORT void gmem_cancel(struct gmem *g)
 	/* It fails only if it would overflow: then it is readable already. */
 	if (write(g->cancel_fd, &one, sizeof(one)) < 0)
 		errno = err;
-}
-
-bool gmem_cancelled(struct gmem *g)
-{
-	struct pollfd cancel = { .fd = g->cancel_fd, .events = POLLIN };
-
-	return poll(&cancel, 1, 0) > 0;
+	atomic_store(&g->cancelled, true);
 }
 
 double gmem_now_ms(void)

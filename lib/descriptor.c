@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -47,4 +48,164 @@ EXPORT int gmem_create(struct gmem *g, int vm, uint64_t size, uint64_t flags)
 	int err = gmem_begin(g);
 
 	return err ?: gmem_end(g, create(g, vm, size, flags));
+}
+
+/*
+ * A write of nothing tells: 0 if the file can be written, and else the error:
+ * ENODEV from a guest_memfd without the flag, ESPIPE where there is no change
+ * that adds it.
+ */
+static bool can_write(int fd)
+{
+	return pwrite(fd, "", 0, 0) == 0;
+}
+
+/* KVM refuses mmap() without the flag. */
+static bool can_mmap(struct gmem *g, int fd)
+{
+	void *map = mmap(NULL, g->page, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	if (map == MAP_FAILED)
+		return false;
+	munmap(map, g->page);
+	return true;
+}
+
+static bool is_guest_memfd(int fd)
+{
+	static const char name[] = "anon_inode:[kvm-gmem]";
+	char path[32], link[64];
+	struct statfs fs;
+	ssize_t len;
+
+	if (!fstatfs(fd, &fs) && fs.f_type == GUEST_MEMFD_MAGIC)
+		return true;
+
+	/* Before it had a file system of its own. */
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	len = readlink(path, link, sizeof(link));
+	return len == sizeof(name) - 1 && !memcmp(link, name, len);
+}
+
+int gmem_examine(struct gmem *g, int fd, uint64_t *size)
+{
+	struct stat st;
+	int can = 0;
+
+	if (fstat(fd, &st))
+		return gmem_fail(g, -errno, "the guest memory's descriptor %d: %s", fd, strerrordesc_np(errno));
+	if (!S_ISREG(st.st_mode))
+		return gmem_fail(g, -EINVAL, "the guest memory's descriptor %d is no guest_memfd", fd);
+
+	if (is_guest_memfd(fd))
+		can |= GMEM_IS_GUEST_MEMFD;
+	if (can_write(fd))
+		can |= GMEM_CAN_WRITE;
+	if (st.st_size && can_mmap(g, fd))
+		can |= GMEM_CAN_MMAP;
+	if (lseek(fd, 0, SEEK_CUR) >= 0)
+		can |= GMEM_CAN_SEEK;
+
+	*size = st.st_size;
+	return can;
+}
+
+EXPORT int gmem_adopt(struct gmem *g, int fd, uint64_t *size)
+{
+	int err = gmem_begin(g);
+
+	return err ?: gmem_end(g, gmem_examine(g, fd, size));
+}
+
+/* The file's position is the caller's: leave it where it is. */
+static int next_by_seek(int fd, uint64_t from, struct gmem_range *range)
+{
+	off_t position = lseek(fd, 0, SEEK_CUR), data, hole;
+	int err = 0;
+
+	data = lseek(fd, from, SEEK_DATA);
+	hole = data < 0 ? data : lseek(fd, data, SEEK_HOLE);
+	if (hole < 0)
+		err = -errno;
+	lseek(fd, position, SEEK_SET);
+	if (err)
+		return err;
+
+	*range = (struct gmem_range) { data, hole - data };
+	return 0;
+}
+
+#define WINDOW	8192	/* pages that mincore() is asked about at a time */
+
+/* Without SEEK_DATA mincore() tells, for a file that can be mapped. */
+static int next_by_mincore(struct gmem *g, int fd, uint64_t from, uint64_t size,
+			   struct gmem_range *range)
+{
+	unsigned char there[WINDOW];
+	uint64_t offset, n, i;
+	bool found = false;
+	char *map;
+	int err = -ENXIO;
+
+	range->length = 0;
+	if (from >= size)
+		return err;
+	map = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
+	if (map == MAP_FAILED)
+		return -errno;
+
+	for (offset = from / g->page * g->page; offset < size; offset += n * g->page) {
+		n = (size - offset + g->page - 1) / g->page;
+		if (n > WINDOW)
+			n = WINDOW;
+		if (mincore(map + offset, n * g->page, there)) {
+			err = -errno;
+			break;
+		}
+		for (i = 0; i < n; i++) {
+			if (!found && (there[i] & 1)) {
+				found = true;
+				err = 0;
+				range->offset = offset + i * g->page;
+			} else if (found && !(there[i] & 1)) {
+				break;
+			}
+			if (found)
+				range->length += g->page;
+		}
+		if (found && i < n)
+			break;
+	}
+	munmap(map, size);
+	return err;
+}
+
+int gmem_next(struct gmem *g, int fd, int can, uint64_t size, uint64_t from, struct gmem_range *range)
+{
+	int err;
+
+	if (can & GMEM_CAN_SEEK)
+		err = next_by_seek(fd, from, range);
+	else if (can & GMEM_CAN_MMAP)
+		err = next_by_mincore(g, fd, from, size, range);
+	else
+		return gmem_fail(g, -EOPNOTSUPP, "this guest_memfd does not tell what is populated: it can neither seek nor be mapped");
+
+	if (err && err != -ENXIO)
+		return gmem_fail(g, err, "cannot find out what is populated: %s", strerrordesc_np(-err));
+	return err;
+}
+
+EXPORT int gmem_next_populated(struct gmem *g, int fd, uint64_t from, struct gmem_range *range)
+{
+	uint64_t size;
+	int err = gmem_begin(g), can;
+
+	if (err)
+		return err;
+	can = gmem_examine(g, fd, &size);
+	err = can < 0 ? can : gmem_next(g, fd, can, size, from, range);
+	if (err == -ENXIO)
+		gmem_fail(g, err, "nothing is populated at %#" PRIx64 " or above", from);
+	return gmem_end(g, err);
 }

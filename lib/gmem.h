@@ -200,6 +200,9 @@ int gmem_populate_stream(struct gmem *g, int fd, uint64_t offset,
 int gmem_populate_zstd(struct gmem *g, int fd, uint64_t offset,
 		       int source, uint64_t length);
 
+/* The size of what a zstd image decompresses to; -ENODATA if it does not tell. */
+int gmem_zstd_size(struct gmem *g, int source, uint64_t *size);
+
 /*
  * Statistics: gmem_stats(3)
  */

@@ -1,0 +1,505 @@
+// SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
+/* The job: plan an operation, share it among threads, keep account. */
+#include <errno.h>
+#include <inttypes.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "internal.h"
+
+#define THREAD_MIN	((uint64_t)16 << 20)	/* bytes that are worth a thread */
+#define THREADS_MAX	16			/* more of them hardly help: memory is the limit */
+#define PROGRESS_MS	100.0
+
+/*
+ * A write beyond RLIMIT_FSIZE raises SIGXFSZ, which would kill the caller: block
+ * it, and take back what has come meanwhile. Workers block all signals.
+ */
+static void block_sigxfsz(struct job *job)
+{
+	sigset_t xfsz;
+
+	sigemptyset(&xfsz);
+	sigaddset(&xfsz, SIGXFSZ);
+	pthread_sigmask(SIG_BLOCK, &xfsz, &job->signals);
+}
+
+static void unblock_sigxfsz(struct job *job)
+{
+	const struct timespec now = { 0 };
+	sigset_t xfsz;
+
+	sigemptyset(&xfsz);
+	sigaddset(&xfsz, SIGXFSZ);
+	if (!sigismember(&job->signals, SIGXFSZ))
+		while (sigtimedwait(&xfsz, NULL, &now) < 0 && errno == EINTR)
+			;
+	pthread_sigmask(SIG_SETMASK, &job->signals, NULL);
+}
+
+int job_begin(struct job *job, struct gmem *g, uint64_t offset)
+{
+	int err = gmem_begin(g);
+
+	if (err)
+		return err;
+
+	memset(job, 0, sizeof(*job));
+	job->g = g;
+	job->target.fd = -1;
+	job->target.offset = offset;
+	job->method = GMEM_METHOD_WRITE;
+	job->start = gmem_now_ms();
+
+	free(g->thread);
+	g->thread = NULL;
+	memset(&g->stats, 0, sizeof(g->stats));
+	g->why[0] = '\0';
+	g->stats.why = g->why;
+	block_sigxfsz(job);
+	return 0;
+}
+
+/* How far all is done: the lowest byte that is not. */
+static uint64_t up_to(const struct job *job)
+{
+	uint64_t low = job->target.offset + job->target.length;
+	size_t i;
+
+	if (!job->piece)
+		return job->target.offset + job->done;
+	for (i = 0; i < job->nr_pieces; i++)
+		if (job->piece[i].done < job->piece[i].length &&
+		    job->piece[i].offset + job->piece[i].done < low)
+			low = job->piece[i].offset + job->piece[i].done;
+	return low;
+}
+
+int job_end(struct job *job, int err)
+{
+	struct gmem *g = job->g;
+	struct gmem_stats *s = &g->stats;
+
+	s->bytes = job->done;
+	s->up_to = up_to(job);
+	s->pages_written = job->written / g->page;
+	s->pages_skipped = job->skipped / g->page;
+	s->ms = gmem_now_ms() - job->start;
+	s->method = job->method;
+	s->direct = job->direct;
+	s->thread = g->thread;
+
+	target_close(&job->target);
+	free(job->piece);
+	unblock_sigxfsz(job);
+	return gmem_end(g, err);
+}
+
+int round_up_to_page(struct gmem *g, uint64_t length, uint64_t *rounded)
+{
+	uint64_t over = length % g->page;
+
+	if (over && !g->pad)
+		return gmem_fail(g, -EINVAL, "the source's %" PRIu64 " bytes are not whole pages of %zu bytes: ask for padding to fill the last with zeros",
+				 length, g->page);
+	if (over && length > UINT64_MAX - g->page)
+		return gmem_fail(g, -ENOSPC, "%" PRIu64 " bytes do not fit in guest memory", length);
+
+	*rounded = over ? length - over + g->page : length;
+	return 0;
+}
+
+void job_choose(struct job *job, enum gmem_method method)
+{
+	const struct gmem *g = job->g;
+	const char *how = job->target.by_copy ? "this guest_memfd can be mapped, but not written" :
+						"this guest_memfd can be written";
+
+	job->method = method == GMEM_METHOD_WRITE && job->target.by_copy ? GMEM_METHOD_MMAP : method;
+	if (g->method == GMEM_METHOD_IO_URING)
+		snprintf(job->g->why, sizeof(g->why), "as asked; into the guest_memfd by %s",
+			 job->target.by_copy ? "mmap" : "write");
+	else
+		snprintf(job->g->why, sizeof(g->why), "%s", g->method == GMEM_METHOD_AUTO ? how : "as asked");
+}
+
+/*
+ * The plan
+ */
+
+int job_add_piece(struct job *job, const struct piece *piece)
+{
+	struct piece *grown;
+	size_t room;
+
+	if (job->nr_pieces == job->room) {
+		room = job->room ? 2 * job->room : 256;
+		grown = reallocarray(job->piece, room, sizeof(*grown));
+		if (!grown)
+			return gmem_fail(job->g, -ENOMEM, "out of memory");
+		job->piece = grown;
+		job->room = room;
+	}
+	job->piece[job->nr_pieces++] = *piece;
+	return 0;
+}
+
+/* A range of the target: data in chunks, and holes. */
+static int plan_range(struct job *job, uint64_t offset, uint64_t length, const struct ranges *data)
+{
+	uint64_t end = offset + length, stop;
+	const struct gmem_range *next;
+	struct piece piece;
+	int err;
+
+	for (; offset < end; offset = stop) {
+		stop = end;
+		piece = (struct piece) { .offset = offset };
+		if (data) {
+			next = ranges_find(data, offset);
+			piece.hole = !next || next->offset > offset;
+			if (next && piece.hole && next->offset < end)
+				stop = next->offset;
+			else if (next && !piece.hole && next->offset + next->length < end)
+				stop = next->offset + next->length;
+		}
+		if (!piece.hole && stop - offset > job->g->chunk)
+			stop = offset + job->g->chunk;
+
+		piece.length = stop - offset;
+		err = job_add_piece(job, &piece);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+/* One bit a page: is it planned already? */
+static bool test_and_set(unsigned char *bits, uint64_t n)
+{
+	bool was = bits[n / 8] >> n % 8 & 1;
+
+	bits[n / 8] |= 1 << n % 8;
+	return was;
+}
+
+/* What of the pages @first to @last is not planned yet. */
+static int plan_unplanned(struct job *job, uint64_t first, uint64_t last,
+			  unsigned char *planned, const struct ranges *data)
+{
+	const struct target *t = &job->target;
+	size_t page = job->g->page;
+	uint64_t i, begin = first;
+	int err;
+
+	for (i = first; i <= last; i++) {
+		if (i < last && !test_and_set(planned, i))
+			continue;
+		if (i > begin) {
+			err = plan_range(job, t->offset + begin * page, (i - begin) * page, data);
+			if (err)
+				return err;
+		}
+		begin = i + 1;
+	}
+	return 0;
+}
+
+static int plan_in_order(struct job *job, unsigned char *planned, const struct ranges *data)
+{
+	const struct target *t = &job->target;
+	const struct gmem *g = job->g;
+	uint64_t from, to;
+	size_t i;
+	int err;
+
+	for (i = 0; i < g->nr_order; i++) {
+		from = g->order[i].offset;
+		to = from + g->order[i].length;
+		if (from < t->offset)
+			from = t->offset;
+		if (to > t->offset + t->length)
+			to = t->offset + t->length;
+		if (from >= to)
+			continue;
+		err = plan_unplanned(job, (from - t->offset) / g->page, (to - t->offset) / g->page,
+				     planned, data);
+		if (err)
+			return err;
+	}
+	return plan_unplanned(job, 0, t->length / g->page, planned, data);
+}
+
+int job_plan(struct job *job, const struct ranges *data)
+{
+	const struct target *t = &job->target;
+	unsigned char *planned;
+	int err;
+
+	if (!job->g->nr_order)
+		return plan_range(job, t->offset, t->length, data);
+
+	planned = calloc(t->length / job->g->page / 8 + 1, 1);
+	if (!planned)
+		return gmem_fail(job->g, -ENOMEM, "out of memory");
+	err = plan_in_order(job, planned, data);
+	free(planned);
+	return err;
+}
+
+/*
+ * The work
+ */
+
+static void stop(struct job *job, int err)
+{
+	int none = 0;
+
+	atomic_compare_exchange_strong(&job->err, &none, err);
+}
+
+/* On the thread that called only. */
+static void tell_progress(struct job *job)
+{
+	struct gmem *g = job->g;
+	struct gmem_progress progress;
+	double now = gmem_now_ms();
+
+	if (!g->progress || now - job->shown < PROGRESS_MS)
+		return;
+	job->shown = now;
+	progress = (struct gmem_progress) {
+		.done = job->done,
+		.total = job->total,
+		.ms = now - job->start,
+	};
+	if (g->progress(&progress, g->progress_arg))
+		gmem_cancel(g);
+}
+
+int worker_interrupted(struct worker *w)
+{
+	struct job *job = w->job;
+
+	if (!w->index)
+		tell_progress(job);
+	if (job->g->cancelled)
+		stop(job, gmem_fail(job->g, -ECANCELED, "cancelled"));
+	return job->err;
+}
+
+struct piece *worker_take(struct worker *w)
+{
+	struct job *job = w->job;
+	size_t i;
+
+	if (worker_interrupted(w))
+		return NULL;
+	i = atomic_fetch_add(&job->next, 1);
+	return i < job->nr_pieces ? &job->piece[i] : NULL;
+}
+
+char *worker_buffer(struct worker *w)
+{
+	struct gmem *g = w->job->g;
+	void *buffer;
+
+	if (!w->buffer) {
+		if (posix_memalign(&buffer, g->page, g->chunk)) {
+			gmem_fail(g, -ENOMEM, "out of memory: no buffer of %zu bytes", g->chunk);
+			return NULL;
+		}
+		w->buffer = buffer;
+	}
+	return w->buffer;
+}
+
+void worker_account(struct worker *w, uint64_t bytes, bool skipped)
+{
+	struct job *job = w->job;
+
+	job->done += bytes;
+	if (skipped)
+		job->skipped += bytes;
+	else
+		job->written += bytes;
+	w->stats.bytes += bytes;
+	if (w->piece)
+		w->piece->done += bytes;
+}
+
+/* The pages at the beginning that are alike: to be skipped, or not. */
+static size_t run_length(const struct job *job, uint64_t offset, const char *bytes,
+			 size_t length, bool *skip)
+{
+	size_t page = job->g->page, run;
+	bool other;
+
+	*skip = target_is_fresh(&job->target, offset, page) && is_zero(bytes, page);
+	for (run = page; run < length; run += page) {
+		other = target_is_fresh(&job->target, offset + run, page) && is_zero(bytes + run, page);
+		if (other != *skip)
+			break;
+	}
+	return run;
+}
+
+int worker_put(struct worker *w, uint64_t offset, const char *bytes, size_t length)
+{
+	struct job *job = w->job;
+	bool skip = false;
+	size_t run, done;
+	int err;
+
+	for (; length; offset += run, bytes += run, length -= run) {
+		err = worker_interrupted(w);
+		if (err)
+			return err;
+
+		run = length;
+		if (job->target.skip)
+			run = run_length(job, offset, bytes, length, &skip);
+		if (skip) {
+			if (!job->comparing)
+				worker_account(w, run, true);
+			continue;
+		}
+		if (!job->comparing) {
+			err = target_write(job->g, &job->target, offset, bytes, run, &done);
+			worker_account(w, done, false);
+		}
+		if (!err && (job->comparing || job->compare_at_once))
+			err = target_compare(job->g, &job->target, offset, bytes, run);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+int worker_put_zeros(struct worker *w, uint64_t offset, uint64_t length)
+{
+	size_t chunk = w->job->g->chunk, n;
+	char *zeros;
+	int err;
+
+	if (target_is_fresh(&w->job->target, offset, length)) {
+		if (!w->job->comparing)
+			worker_account(w, length, true);
+		return 0;
+	}
+
+	zeros = worker_buffer(w);
+	if (!zeros)
+		return -ENOMEM;
+	memset(zeros, 0, chunk < length ? chunk : length);
+	for (; length; offset += n, length -= n) {
+		n = chunk < length ? chunk : length;
+		err = worker_put(w, offset, zeros, n);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+static void *run_worker(void *arg)
+{
+	struct worker *w = arg;
+	double start = gmem_now_ms();
+	int err = w->job->work(w);
+
+	if (err)
+		stop(w->job, err);
+	w->stats.ms = gmem_now_ms() - start;
+	free(w->buffer);
+	return NULL;
+}
+
+static unsigned int cpus(void)
+{
+	cpu_set_t set;
+
+	return sched_getaffinity(0, sizeof(set), &set) ? 1 : CPU_COUNT(&set);
+}
+
+static unsigned int choose_threads(const struct job *job, unsigned int max)
+{
+	unsigned int n = job->g->threads;
+
+	if (!n) {
+		n = cpus();
+		if (n > THREADS_MAX)
+			n = THREADS_MAX;
+		if (n > job->target.length / THREAD_MIN)
+			n = job->target.length / THREAD_MIN;
+	}
+	if (n > max)
+		n = max;
+	if (n > job->nr_pieces)
+		n = job->nr_pieces;
+	return n ?: 1;
+}
+
+/* The caller's thread is worker 0. If some cannot be started the others do. */
+static int run_workers(struct job *job, struct worker *worker, unsigned int n)
+{
+	sigset_t all, before;
+	unsigned int i;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	for (i = 1; i < n; i++) {
+		worker[i] = (struct worker) { .job = job, .index = i };
+		if (pthread_create(&worker[i].thread, NULL, run_worker, &worker[i]))
+			break;
+	}
+	n = i;
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+
+	worker[0] = (struct worker) { .job = job };
+	run_worker(&worker[0]);
+	for (i = 1; i < n; i++)
+		pthread_join(worker[i].thread, NULL);
+
+	return n;
+}
+
+static int run(struct job *job, struct worker *worker, unsigned int n)
+{
+	struct gmem *g = job->g;
+	unsigned int i;
+
+	n = run_workers(job, worker, n);
+	g->stats.threads = n;
+	for (i = 0; i < n; i++)
+		g->thread[i] = worker[i].stats;
+
+	if (!job->err && g->verify && !job->compare_at_once) {
+		job->comparing = true;
+		job->next = 0;
+		run_workers(job, worker, n);
+	}
+	return job->err;
+}
+
+int job_run(struct job *job, unsigned int max)
+{
+	struct gmem *g = job->g;
+	unsigned int n = choose_threads(job, max);
+	struct worker *worker = calloc(n, sizeof(*worker));
+	int err = -ENOMEM;
+
+	g->thread = calloc(n, sizeof(*g->thread));
+	if (worker && g->thread)
+		err = run(job, worker, n);
+	else
+		gmem_fail(g, err, "out of memory");
+	free(worker);
+
+	/* The bar's end. */
+	job->shown = 0;
+	if (!err)
+		tell_progress(job);
+	return err;
+}

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
+/* Order files: which pages come first. */
+#include <ctype.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+static bool parse_number(const char **text, uint64_t *number)
+{
+	char *end;
+
+	while (isspace((unsigned char)**text))
+		(*text)++;
+	if (!isdigit((unsigned char)**text))
+		return false;
+	errno = 0;
+	*number = strtoull(*text, &end, 0);
+	*text = end;
+	return !errno;
+}
+
+/* 1: a range, 0: none, -EINVAL. */
+static int parse_line(char *line, size_t page, struct gmem_range *range)
+{
+	const char *text = line;
+
+	line[strcspn(line, "#\n")] = '\0';
+	if (!text[strspn(text, " \t\r")])
+		return 0;
+	if (!parse_number(&text, &range->offset) || !isspace((unsigned char)*text) ||
+	    !parse_number(&text, &range->length) || text[strspn(text, " \t\r")])
+		return -EINVAL;
+	if (range->offset % page || range->length % page || !range->length ||
+	    range->offset > UINT64_MAX - range->length)
+		return -EINVAL;
+	return 1;
+}
+
+static int read_lines(struct gmem *g, FILE *file, struct ranges *ranges)
+{
+	struct gmem_range range;
+	unsigned long nr = 0;
+	char *line = NULL;
+	size_t size = 0;
+	int err = 0;
+
+	while (err >= 0 && getline(&line, &size, file) >= 0) {
+		nr++;
+		err = parse_line(line, g->page, &range);
+		if (err < 0)
+			gmem_fail(g, err, "the order file's line %lu is not OFFSET LENGTH, both whole pages", nr);
+		else if (err && ranges_add(ranges, range.offset, range.length))
+			err = gmem_fail(g, -ENOMEM, "out of memory");
+	}
+	if (err >= 0 && ferror(file))
+		err = gmem_fail(g, -EIO, "cannot read the order file");
+	free(line);
+	return err < 0 ? err : 0;
+}
+
+EXPORT int gmem_order_read(struct gmem *g, int fd, struct gmem_range **ranges, size_t *n)
+{
+	struct ranges list = { 0 };
+	int err = gmem_begin(g), copy;
+	FILE *file;
+
+	if (err)
+		return err;
+
+	copy = dup(fd);
+	file = copy < 0 ? NULL : fdopen(copy, "r");
+	if (!file) {
+		err = gmem_fail(g, -errno, "cannot read the order file: %s", strerrordesc_np(errno));
+		if (copy >= 0)
+			close(copy);
+		return gmem_end(g, err);
+	}
+	err = read_lines(g, file, &list);
+	fclose(file);
+	if (err) {
+		free(list.range);
+		return gmem_end(g, err);
+	}
+	*ranges = list.range;
+	*n = list.nr;
+	return gmem_end(g, 0);
+}
+
+EXPORT int gmem_order_write(struct gmem *g, int fd, const struct gmem_range *ranges, size_t n)
+{
+	struct ranges list = { 0 };
+	int err = gmem_begin(g);
+	size_t i;
+
+	if (err)
+		return err;
+	for (i = 0; i < n && !err; i++)
+		err = ranges_add(&list, ranges[i].offset, ranges[i].length);
+	if (err)
+		gmem_fail(g, err, "out of memory");
+	if (!err && dprintf(fd, "# offset length, in the order of first touch\n") < 0)
+		err = -errno;
+	for (i = 0; i < list.nr && !err; i++)
+		if (dprintf(fd, "%#" PRIx64 " %#" PRIx64 "\n", list.range[i].offset, list.range[i].length) < 0)
+			err = -errno;
+	free(list.range);
+	if (err)
+		gmem_fail(g, err, "cannot write the order file: %s", strerrordesc_np(-err));
+	return gmem_end(g, err);
+}

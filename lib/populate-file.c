@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
+/* Populate from a file or a block device, which can be read in any order. */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+/*
+ * A description of our own, for its position and O_DIRECT; the caller's if that
+ * cannot be had, for its rights may be gone, or /proc not be mounted.
+ */
+static int reopen(int fd, int flags)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | flags);
+}
+
+uint64_t file_at(const struct job *job, uint64_t offset)
+{
+	const struct file *source = job->source;
+
+	return source->offset + (offset - job->target.offset);
+}
+
+int file_fail(struct job *job, ssize_t n, uint64_t at)
+{
+	if (n < 0)
+		return gmem_fail(job->g, n, "reading the source at %#" PRIx64 ": %s", at, strerrordesc_np(-n));
+	return gmem_fail(job->g, -ENODATA, "the source ends at %#" PRIx64 " now: it shrank meanwhile", at);
+}
+
+size_t file_want(const struct job *job, uint64_t offset, size_t length)
+{
+	const struct file *source = job->source;
+	uint64_t left = source->length - (offset - job->target.offset);
+
+	return left < length ? left : length;
+}
+
+/*
+ * O_DIRECT reads whole blocks: ask for the page, expect what there is of it.
+ * After a part of a block there is only the end.
+ */
+static int read_pages(struct worker *w, char *buffer, uint64_t offset, size_t length)
+{
+	const struct file *source = w->job->source;
+	size_t want = file_want(w->job, offset, length), got = 0;
+	uint64_t at = file_at(w->job, offset);
+	ssize_t n;
+
+	while (got < want) {
+		n = pread(source->fd, buffer + got, length - got, at + got);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return file_fail(w->job, n ? -errno : 0, at + got);
+		got += n;
+	}
+	memset(buffer + want, 0, length - want);
+	return 0;
+}
+
+static int put_by_reading(struct worker *w, uint64_t offset, uint64_t length)
+{
+	char *buffer = worker_buffer(w);
+	int err;
+
+	if (!buffer)
+		return -ENOMEM;
+	err = read_pages(w, buffer, offset, length);
+	return err ?: worker_put(w, offset, buffer, length);
+}
+
+static int work(struct worker *w)
+{
+	int err = 0;
+
+	while (!err && (w->piece = worker_take(w))) {
+		if (w->piece->hole)
+			err = worker_put_zeros(w, w->piece->offset, w->piece->length);
+		else
+			err = put_by_reading(w, w->piece->offset, w->piece->length);
+	}
+	return err;
+}
+
+/*
+ * What sendfile() does, by splice(), which leaves the file position alone that
+ * other threads and the caller's programs share.
+ */
+
+/* Move @length bytes, whole pages, through the pipe. */
+static int splice_pages(struct worker *w, const int pipe[2], uint64_t offset, uint64_t length)
+{
+	const struct file *source = w->job->source;
+	size_t page = w->job->g->page, in_pipe = 0;
+	off_t from = file_at(w->job, offset), to = offset;
+	uint64_t end = from + length;
+	ssize_t n;
+	int err;
+
+	while ((uint64_t)to < offset + length) {
+		err = worker_interrupted(w);
+		if (err)
+			return err;
+		if ((uint64_t)from < end) {
+			n = splice(source->fd, &from, pipe[1], NULL, end - from, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+			if (n < 0 && errno != EINTR && (errno != EAGAIN || in_pipe < page))
+				return file_fail(w->job, -errno, from);
+			if (!n)
+				return file_fail(w->job, 0, from);
+			if (n > 0)
+				in_pipe += n;
+		}
+		if (in_pipe < page)
+			continue;
+		n = splice(pipe[0], NULL, w->job->target.fd, &to, in_pipe / page * page, SPLICE_F_MOVE);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return target_fail(w->job->g, n ? -errno : -EIO, to);
+		in_pipe -= n;
+		worker_account(w, n, false);
+	}
+	return 0;
+}
+
+static int splice_work(struct worker *w)
+{
+	size_t page = w->job->g->page, want, whole;
+	struct job *job = w->job;
+	int pipe[2], err = 0;
+
+	if (job->comparing)
+		return work(w);
+	if (pipe2(pipe, O_CLOEXEC))
+		return gmem_fail(job->g, -errno, "cannot make a pipe: %s", strerrordesc_np(errno));
+	/* The larger the fewer calls; as large as the user may. */
+	fcntl(pipe[1], F_SETPIPE_SZ, (int)job->g->chunk);
+
+	while (!err && (w->piece = worker_take(w))) {
+		if (w->piece->hole) {
+			err = worker_put_zeros(w, w->piece->offset, w->piece->length);
+			continue;
+		}
+		want = file_want(job, w->piece->offset, w->piece->length);
+		whole = want / page * page;
+		err = splice_pages(w, pipe, w->piece->offset, whole);
+		if (!err && want > whole)
+			err = put_by_reading(w, w->piece->offset + whole, page);
+	}
+	close(pipe[0]);
+	close(pipe[1]);
+	return err;
+}
+
+/* Where the source has data, in terms of the target. */
+static int find_data(struct job *job, struct ranges *data)
+{
+	const struct file *source = job->source;
+	uint64_t end = source->offset + source->length, from, to;
+	size_t page = job->g->page;
+	off_t at = source->offset, hole;
+	int err;
+
+	while ((uint64_t)at < end) {
+		at = lseek(source->fd, at, SEEK_DATA);
+		if (at < 0 && errno == ENXIO)
+			return 0;
+		hole = at < 0 ? at : lseek(source->fd, at, SEEK_HOLE);
+		if (hole < 0)
+			return -errno;
+		if ((uint64_t)at >= end)
+			return 0;
+
+		/* Whole pages of the target; two holes may leave the same page between them. */
+		from = (at - source->offset) / page * page + job->target.offset;
+		to = hole - source->offset + job->target.offset;
+		to = (to + page - 1) / page * page;
+		if (data->nr && data->range[data->nr - 1].offset + data->range[data->nr - 1].length > from)
+			from += page;
+		if (to > job->target.offset + job->target.length)
+			to = job->target.offset + job->target.length;
+		err = to > from ? ranges_add(data, from, to - from) : 0;
+		if (err)
+			return err;
+		at = hole;
+	}
+	return 0;
+}
+
+static int plan(struct job *job)
+{
+	struct ranges data = { 0 };
+	int err = find_data(job, &data);
+
+	if (err == -ENOMEM)
+		gmem_fail(job->g, err, "out of memory");
+	else
+		err = job_plan(job, err ? NULL : &data);	/* it cannot tell: all of it is data */
+	free(data.range);
+	return err;
+}
+
+/* How much there is from @offset on. */
+static int file_length(struct gmem *g, struct file *source)
+{
+	struct stat st;
+	off_t size;
+
+	if (fstat(source->fd, &st))
+		return gmem_fail(g, -errno, "the source: %s", strerrordesc_np(errno));
+	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
+		return gmem_fail(g, -EINVAL, "the source is neither a file nor a block device: it can only be read as a stream");
+	size = S_ISREG(st.st_mode) ? st.st_size : lseek(source->fd, 0, SEEK_END);
+	if (size < 0)
+		return gmem_fail(g, -errno, "the source's size: %s", strerrordesc_np(errno));
+
+	if (source->offset > (uint64_t)size ||
+	    (source->length != GMEM_ALL && source->length > size - source->offset))
+		return gmem_fail(g, -ENODATA, "the source has %" PRIu64 " bytes, too few for %" PRIu64 " at %#" PRIx64,
+				 (uint64_t)size, source->length == GMEM_ALL ? 0 : source->length, source->offset);
+	if (source->length == GMEM_ALL)
+		source->length = size - source->offset;
+	return 0;
+}
+
+static void choose(struct job *job)
+{
+	switch (job->g->method) {
+	case GMEM_METHOD_SENDFILE:
+		job->work = splice_work;
+		job_choose(job, GMEM_METHOD_SENDFILE);
+		break;
+	case GMEM_METHOD_IO_URING:
+		job->work = uring_file;
+		job_choose(job, GMEM_METHOD_IO_URING);
+		break;
+	default:
+		job->work = work;
+		job_choose(job, GMEM_METHOD_WRITE);
+	}
+}
+
+static int populate_open(struct job *job, int fd, uint64_t offset, struct file *source)
+{
+	struct gmem *g = job->g;
+	uint64_t length;
+	int err;
+
+	err = file_length(g, source);
+	if (!err)
+		err = round_up_to_page(g, source->length, &length);
+	if (!err)
+		err = target_open(g, &job->target, fd, offset, length);
+	if (err)
+		return err;
+
+	job->source = source;
+	job->total = length;
+	choose(job);
+	err = plan(job);
+	return err ?: job_run(job, UINT_MAX);
+}
+
+/* O_DIRECT where it can be had: not every file system has it, or at any offset. */
+static int populate(struct job *job, int fd, uint64_t offset, struct file *source)
+{
+	int flags = job->g->direct && source->offset % job->g->page == 0 ? O_DIRECT : 0;
+	int own = reopen(source->fd, flags), caller = source->fd, err;
+	off_t position = 0;
+
+	if (own < 0 && flags) {
+		flags = 0;
+		own = reopen(source->fd, 0);
+	}
+	if (own >= 0) {
+		job->direct = flags;
+		source->fd = own;
+	} else {
+		position = lseek(caller, 0, SEEK_CUR);
+	}
+
+	err = populate_open(job, fd, offset, source);
+
+	if (own >= 0)
+		close(own);
+	else if (position >= 0)
+		lseek(caller, position, SEEK_SET);
+	return err;
+}
+
+EXPORT int gmem_populate_file(struct gmem *g, int fd, uint64_t offset,
+			      int source, uint64_t source_offset, uint64_t length)
+{
+	struct file file = { .fd = source, .offset = source_offset, .length = length };
+	struct job job;
+	int err = job_begin(&job, g, offset);
+
+	return err ?: job_end(&job, populate(&job, fd, offset, &file));
+}
