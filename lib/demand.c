@@ -6,8 +6,8 @@
  */
 #include <errno.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -17,14 +17,13 @@
 
 struct gmem_demand {
 	struct gmem *g;
-	int fd;
+	struct target target;
 	int source;
 	uint64_t length;
 	uint64_t granule;
 	size_t granules;
 	gmem_demand_fn *populated;
 	void *arg;
-	uint8_t *view;			/* what to copy to; NULL: write() */
 	double start_ms;
 
 	_Atomic uint64_t *claimed;	/* bitmaps: somebody populates it, or has */
@@ -78,33 +77,12 @@ static int read_source(struct gmem_demand *d, uint8_t *to, struct gmem_range ran
 	return 0;
 }
 
-static int put_pages(struct gmem_demand *d, const uint8_t *from, struct gmem_range range)
+/* Pages of zeros are left out where nothing was: holes are zeros, too. */
+static bool can_skip(const struct gmem_demand *d, const uint8_t *page, uint64_t offset)
 {
-	if (d->view) {
-		memcpy(d->view + range.offset, from, range.length);
-		return 0;
-	}
-	while (range.length) {
-		ssize_t n = pwrite(d->fd, from, range.length, range.offset);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return gmem_fail(d->g, -errno, "cannot write guest memory at %#llx: %s",
-					 (unsigned long long)range.offset, strerror(errno));
-		from += n;
-		range.offset += n;
-		range.length -= n;
-	}
-	return 0;
+	return target_is_fresh(&d->target, offset, d->g->page) && is_zero(page, d->g->page);
 }
 
-static bool is_zero_page(const uint8_t *page, size_t size)
-{
-	return !page[0] && !memcmp(page, page + 1, size - 1);
-}
-
-/* The pages of zeros are left out: a guest_memfd's holes are zeros, too. */
 static int put_data(struct gmem_demand *d, const uint8_t *bytes, struct gmem_range range,
 		    uint64_t *written)
 {
@@ -113,17 +91,21 @@ static int put_data(struct gmem_demand *d, const uint8_t *bytes, struct gmem_ran
 
 	while (at < range.length) {
 		uint64_t start;
+		size_t done;
 		int err;
 
-		while (at < range.length && is_zero_page(bytes + at, page))
+		while (at < range.length && can_skip(d, bytes + at, range.offset + at))
 			at += page;
 		start = at;
-		while (at < range.length && !is_zero_page(bytes + at, page))
+		while (at < range.length && !can_skip(d, bytes + at, range.offset + at))
 			at += page;
-		err = put_pages(d, bytes + start, (struct gmem_range){ range.offset + start, at - start });
+		if (start == at)
+			break;
+		err = target_write(d->g, &d->target, range.offset + start,
+				   (const char *)bytes + start, at - start, &done);
 		if (err)
 			return err;
-		*written += (at - start) / page;
+		*written += done / page;
 	}
 	return 0;
 }
@@ -214,7 +196,7 @@ static int tell_progress(struct background *b)
 	struct gmem_progress p;
 	double now = gmem_now_ms();
 
-	if (gmem_cancelled(g))
+	if (g->cancelled)
 		return -ECANCELED;
 	if (!g->progress || now - b->told_ms < PROGRESS_MS)
 		return 0;
@@ -314,39 +296,33 @@ static int check_source(struct gmem *g, int source, uint64_t length)
 	return 0;
 }
 
-static int check_arguments(struct gmem *g, uint64_t size, uint64_t length, uint64_t granule)
+static int check_arguments(struct gmem *g, uint64_t length, uint64_t granule)
 {
 	if (!granule || granule % g->page)
 		return gmem_fail(g, -EINVAL, "a granule is a number of whole pages");
-	if (!length || length % g->page || length > size)
-		return gmem_fail(g, -EINVAL, "the guest_memfd has %llu bytes, not %llu in whole pages",
-				 (unsigned long long)size, (unsigned long long)length);
+	if (!length || length % g->page)
+		return gmem_fail(g, -EINVAL, "%llu bytes are no number of whole pages",
+				 (unsigned long long)length);
 	return 0;
 }
 
-static int choose_method(struct gmem_demand *d, int can)
+static int open_target(struct gmem_demand *d, int fd)
 {
 	struct gmem *g = d->g;
-	bool map = g->method == GMEM_METHOD_MMAP ||
-		   (g->method == GMEM_METHOD_AUTO && !(can & GMEM_CAN_WRITE));
+	int err;
 
-	if (g->method != GMEM_METHOD_AUTO && g->method != GMEM_METHOD_WRITE && !map)
-		return gmem_fail(g, -EOPNOTSUPP, "on demand, the method is write or mmap");
-	if (!map && !(can & GMEM_CAN_WRITE))
-		return gmem_fail(g, -EOPNOTSUPP, "the guest_memfd cannot be written to");
+	if (g->method != GMEM_METHOD_AUTO && g->method != GMEM_METHOD_WRITE &&
+	    g->method != GMEM_METHOD_MMAP)
+		return gmem_fail(g, -EOPNOTSUPP, "method %s: on demand it is write or mmap",
+				 gmem_method_name(g->method));
+	err = target_open(g, &d->target, fd, 0, d->length);
 	g->stats = (struct gmem_stats){
-		.method = map ? GMEM_METHOD_MMAP : GMEM_METHOD_WRITE,
-		.why = map ? "the guest_memfd cannot be written to" : "it can be written to",
+		.method = d->target.by_copy ? GMEM_METHOD_MMAP : GMEM_METHOD_WRITE,
+		.why = g->why,
 	};
-	if (g->method != GMEM_METHOD_AUTO)
-		g->stats.why = "as asked";
-	if (!map)
-		return 0;
-	d->view = mmap(NULL, d->length, PROT_READ | PROT_WRITE, MAP_SHARED, d->fd, 0);
-	if (d->view != MAP_FAILED)
-		return 0;
-	d->view = NULL;
-	return gmem_fail(g, -errno, "cannot map the guest_memfd: %s", strerror(errno));
+	snprintf(g->why, sizeof(g->why), "%s", d->target.by_copy ?
+		 "it can be mapped at any time" : "it can be written at any time");
+	return err;
 }
 
 static struct gmem_demand *alloc_demand(size_t granules)
@@ -369,8 +345,7 @@ static struct gmem_demand *alloc_demand(size_t granules)
 
 static void destroy(struct gmem_demand *d)
 {
-	if (d->view)
-		munmap(d->view, d->length);
+	target_close(&d->target);
 	pthread_cond_destroy(&d->changed);
 	pthread_mutex_destroy(&d->lock);
 	free((void *)d->claimed);
@@ -383,16 +358,11 @@ EXPORT int gmem_demand_new(struct gmem *g, int fd, int source, uint64_t length,
 			   struct gmem_demand **result)
 {
 	struct gmem_demand *d;
-	uint64_t size;
-	int can, err;
+	int err = gmem_begin(g);
 
-	can = gmem_adopt(g, fd, &size);
-	if (can < 0)
-		return can;
-	err = gmem_begin(g);
 	if (err)
 		return err;
-	err = check_arguments(g, size, length, granule) ?: check_source(g, source, length);
+	err = check_arguments(g, length, granule) ?: check_source(g, source, length);
 	if (err)
 		return gmem_end(g, err);
 
@@ -400,7 +370,6 @@ EXPORT int gmem_demand_new(struct gmem *g, int fd, int source, uint64_t length,
 	if (!d)
 		return gmem_end(g, gmem_fail(g, -ENOMEM, "out of memory"));
 	d->g = g;
-	d->fd = fd;
 	d->source = source;
 	d->length = length;
 	d->granule = granule;
@@ -409,7 +378,7 @@ EXPORT int gmem_demand_new(struct gmem *g, int fd, int source, uint64_t length,
 	d->start_ms = gmem_now_ms();
 	pthread_mutex_init(&d->lock, NULL);
 	pthread_cond_init(&d->changed, NULL);
-	err = choose_method(d, can);
+	err = open_target(d, fd);
 	if (err) {
 		destroy(d);
 		return gmem_end(g, err);
