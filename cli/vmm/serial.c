@@ -148,6 +148,8 @@ static void write_register(struct vmm *vmm, unsigned int reg, uint8_t byte)
 		}
 		if (!(r->ier & UART_IER_THRI) && (byte & UART_IER_THRI))
 			r->thr_empty_pending = true;
+		if (!(r->ier & UART_IER_RDI) && (byte & UART_IER_RDI))
+			vmm_wake(vmm);		/* now there is room for what is typed */
 		r->ier = byte & 0xf;
 		break;
 	case UART_FCR:

@@ -19,6 +19,7 @@
 
 #include "gmem.h"
 
+struct kvm_msr_entry;
 struct kvm_run;
 struct vmm;
 
@@ -39,33 +40,39 @@ struct memory {
 
 int memory_create(struct vmm *vmm, size_t size);
 int memory_add_to_guest(struct vmm *vmm, bool trap);
-void memory_destroy(struct memory *mem);
+void memory_destroy(struct vmm *vmm);
 bool memory_offset(const struct memory *mem, uint64_t gpa, uint64_t *offset);
 int memory_put(struct vmm *vmm, uint64_t gpa, const void *bytes, size_t len, const char *what);
 int memory_put_file(struct vmm *vmm, uint64_t gpa, int fd, off_t pos, size_t len, const char *name);
 
-/* Where the file has data, for a snapshot: from *start on, false if nowhere. */
-bool memory_next_data(const struct memory *mem, uint64_t *start, uint64_t *end);
+int memory_restore(struct vmm *vmm, const char *image);
+
+/* What is populated from @from on: 1, or 0 if nothing is. */
+int memory_next_data(struct vmm *vmm, uint64_t from, struct gmem_range *range);
 
 /* -- trap: populate on demand, record first touches ------------------------------ */
 
 struct trap {
-	pthread_mutex_t lock;
-	size_t granule;			/* what a touch opens */
-	struct gmem_demand *demand;	/* NULL: all of memory is populated */
-	uint64_t *order;		/* granules in the order of their first touch */
-	uint8_t *open;			/* by granule */
-	size_t touched;
+	pthread_mutex_t lock;	/* of what the guest's touches change */
+	size_t granule;		/* what a touch opens, in bytes */
 	size_t granules;
+	uint8_t *open;		/* by granule */
+	uint64_t *order;	/* granules in the order of their first touch */
+	size_t touched;
 	bool record;
+
+	struct gmem *gmem;
+	struct gmem_demand *demand;	/* NULL: all of memory is populated */
 	pthread_t background;
 	bool background_runs;
 };
 
-struct trap *trap_create(struct vmm *vmm, bool record);
+int trap_create(struct vmm *vmm, bool record, bool demand);
+int trap_demand(struct vmm *vmm, struct gmem *gmem, int image);
 int trap_touch(struct vmm *vmm, uint64_t offset, size_t len);
 int trap_start_background(struct vmm *vmm);
 int trap_finish_population(struct vmm *vmm);
+const struct gmem_stats *trap_stop_population(struct vmm *vmm);
 int trap_write_order(struct vmm *vmm, const char *path);
 void trap_destroy(struct vmm *vmm);
 
@@ -147,6 +154,7 @@ struct cpu {
 };
 
 int cpu_create(struct vmm *vmm, struct cpu *cpu, unsigned int index);
+int cpu_access_msr(int cpu_fd, unsigned long request, struct kvm_msr_entry *entry);
 int cpu_set_cpuid(struct vmm *vmm, struct cpu *cpu);
 int cpu_start(struct vmm *vmm, struct cpu *cpu);
 void cpu_destroy(struct cpu *cpu);
@@ -187,6 +195,7 @@ enum vmm_outcome {
 
 struct vmm {
 	int kvm, vm;
+	struct gmem *gmem;	/* for all that populates memory */
 	struct memory mem;
 	struct trap *trap;	/* or NULL */
 	struct serial serial;
@@ -210,11 +219,12 @@ struct vmm {
 
 	double start_ms;	/* of the program */
 	double first_instruction_ms, first_userspace_ms;	/* since; or 0 */
-	const char *method;	/* that populated memory */
+	enum gmem_method method;	/* that populated most of memory */
 	uint64_t populated;	/* bytes, before the first instruction */
 	double populate_ms;
 };
 
+void vmm_init(struct vmm *vmm);
 int vmm_create(struct vmm *vmm, size_t mem_size, unsigned int nr_cpus);
 int vmm_create_cpus(struct vmm *vmm);
 int vmm_run(struct vmm *vmm);

@@ -1,0 +1,350 @@
+// SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
+/* gmem run: boot Linux, or go on with a saved machine, on a guest_memfd. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli.h"
+#include "vmm/vmm.h"
+
+#define DEFAULT_MEM	(256ull << 20)
+#define DEFAULT_APPEND	"console=ttyS0 panic=-1"
+#define MAX_CPUS	255		/* an APIC's number is a byte, and 255 means all */
+
+static struct {
+	const char *kernel, *initrd, *append;
+	uint64_t mem;
+	unsigned int smp;
+	const char *restore, *order, *record_order, *control;
+	enum gmem_method method;
+	bool demand;
+} args;
+
+static void set_method(const struct option_spec *option, const char *value)
+{
+	if (!strcmp(value, "auto"))
+		args.method = GMEM_METHOD_AUTO;
+	else if (!strcmp(value, "write"))
+		args.method = GMEM_METHOD_WRITE;
+	else if (!strcmp(value, "mmap"))
+		args.method = GMEM_METHOD_MMAP;
+	else
+		die_option(option, value, "auto, write or mmap");
+}
+
+static const struct option_spec options[] = {
+	{ OPTION_STRING, 'k', "kernel", "BZIMAGE", "boot this Linux", &args.kernel, NULL, NULL },
+	{ OPTION_STRING, 'i', "initrd", "FILE", "with this initramfs", &args.initrd, NULL, NULL },
+	{ OPTION_STRING, 'a', "append", "WORDS", "kernel parameters, after " DEFAULT_APPEND, &args.append, NULL, NULL },
+	{ OPTION_SIZE, 'm', "mem", "SIZE", "of the guest's memory (256M)", &args.mem, NULL, NULL },
+	{ OPTION_NUMBER, 0, "smp", "N", "processors (1)", &args.smp, NULL, NULL },
+	{ OPTION_STRING, 'r', "restore", "IMAGE", "go on with the machine that gmem snapshot saved", &args.restore, NULL, NULL },
+	{ OPTION_FLAG, 0, "demand", NULL, "at once: populate what it touches, and meanwhile the rest", &args.demand, NULL, NULL },
+	{ OPTION_STRING, 0, "order", "FILE", "populate these pages first", &args.order, NULL, NULL },
+	{ OPTION_STRING, 0, "record-order", "OUT", "write the order in which the guest touches its pages", &args.record_order, NULL, NULL },
+	{ OPTION_CALL, 0, "method", "NAME", "how to populate memory (auto)", NULL, set_method, "auto write mmap" },
+	{ OPTION_STRING, 0, "control", "PATH", "the socket for gmem snapshot ($XDG_RUNTIME_DIR/gmem-PID.sock)", &args.control, NULL, NULL },
+	OPTIONS_COMMON
+};
+
+static const struct command_spec spec = {
+	.synopsis = "--kernel BZIMAGE [OPTION]... | --restore IMAGE [OPTION]...",
+	.about = "Run Linux on a small virtual machine, with its console on the terminal. Its memory\n"
+		 "is a guest_memfd. It ends when the guest turns itself off or resets, or when you\n"
+		 "type Ctrl-A x. With --json the result is on stdout, and the console on stderr.",
+	.options = options,
+};
+
+static void check_args(void)
+{
+	if (!args.kernel && !args.restore)
+		die_usage("what is to run? Give --kernel BZIMAGE or --restore IMAGE");
+	if (args.kernel && args.restore)
+		die_usage("--kernel and --restore exclude each other: a saved machine has its kernel");
+	if (!args.kernel && (args.initrd || args.append))
+		die_usage("--initrd and --append go with --kernel");
+	if (!args.restore && (args.demand || args.order))
+		die_usage("--demand and --order go with --restore");
+	if (args.mem % PAGE_SIZE)
+		die_usage("--mem %llu: not a multiple of the page size, 4096", (unsigned long long)args.mem);
+	if (args.smp > MAX_CPUS)
+		die_usage("--smp %u: %d at most", args.smp, MAX_CPUS);
+}
+
+/* -- the control socket's default ---------------------------------------------------------- */
+
+static char *default_control(void)
+{
+	const char *dir = getenv("XDG_RUNTIME_DIR");
+	char *path;
+
+	if (!dir || !*dir)
+		dir = getuid() == 0 ? "/run" : NULL;
+	if (!dir || asprintf(&path, "%s/gmem-%d.sock", dir, getpid()) < 0)
+		return NULL;
+	return path;
+}
+
+static int listen_for_snapshots(struct vmm *vmm)
+{
+	char *path = args.control ? strdup(args.control) : default_control();
+	int ret = path ? control_listen(vmm, path) : 0;
+
+	/* Who has not asked for one may do without. */
+	if (ret && !args.control) {
+		warn("no control socket: %s", vmm->error);
+		vmm->error[0] = '\0';
+		ret = 0;
+	}
+	free(path);
+	return ret;
+}
+
+/* -- starting it --------------------------------------------------------------------------------- */
+
+static int set_up_cpus(struct vmm *vmm)
+{
+	if (vmm_create_cpus(vmm))
+		return -1;
+	for (unsigned int i = 0; i < vmm->nr_cpus; i++)
+		if (cpu_set_cpuid(vmm, &vmm->cpus[i]))
+			return -1;
+	return boot_set_registers(vmm, vmm->cpus[0].fd);
+}
+
+static int set_up_boot(struct vmm *vmm)
+{
+	char cmdline[8192];
+	struct boot boot = { .kernel = args.kernel, .initrd = args.initrd, .cmdline = cmdline };
+
+	snprintf(cmdline, sizeof(cmdline), "%s%s%s", DEFAULT_APPEND, args.append ? " " : "", args.append ?: "");
+	if (vmm_create(vmm, args.mem ?: DEFAULT_MEM, args.smp ?: 1))
+		return -1;
+	gmem_set_method(vmm->gmem, args.method);
+	if (boot_load(vmm, &boot))
+		return -1;
+	if (args.record_order && trap_create(vmm, true, false))
+		return -1;
+	if (memory_add_to_guest(vmm, args.record_order))
+		return -1;
+	return set_up_cpus(vmm);
+}
+
+static int read_order(struct vmm *vmm, struct gmem *gmem)
+{
+	struct gmem_range *ranges;
+	size_t n;
+	int fd, err;
+
+	if (!args.order)
+		return 0;
+	fd = open(args.order, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return vmm_fail(vmm, "--order %s: %m", args.order);
+	err = gmem_order_read(gmem, fd, &ranges, &n);
+	if (!err) {
+		err = gmem_set_order(gmem, ranges, n);
+		free(ranges);
+	}
+	close(fd);
+	return err ? vmm_fail(vmm, "--order %s: %s", args.order, gmem_error(gmem)) : 0;
+}
+
+static int set_up_demand(struct vmm *vmm, struct gmem *gmem, int *image)
+{
+	*image = open(args.restore, O_RDONLY | O_CLOEXEC);
+	if (*image < 0)
+		return vmm_fail(vmm, "cannot read %s: %m", args.restore);
+	gmem_set_method(gmem, args.method);
+	return read_order(vmm, gmem) || trap_demand(vmm, gmem, *image) ? -1 : 0;
+}
+
+static int set_up_all(struct vmm *vmm)
+{
+	if (isatty(STDERR_FILENO))
+		gmem_set_progress(vmm->gmem, show_progress, "restoring");
+	if (read_order(vmm, vmm->gmem) || memory_restore(vmm, args.restore))
+		return -1;
+	end_progress();
+	return 0;
+}
+
+static int check_measure(struct vmm *vmm, const struct state *state)
+{
+	if (args.mem && args.mem != state->mem_size)
+		return vmm_fail(vmm, "--mem: the saved machine has %zu MiB", state->mem_size >> 20);
+	if (args.smp && args.smp != state->nr_cpus)
+		return vmm_fail(vmm, "--smp %u: the saved machine has %u", args.smp, state->nr_cpus);
+	return 0;
+}
+
+static int restore_machine(struct vmm *vmm, const struct state *state, struct gmem *gmem, int *image)
+{
+	bool trap = args.demand || args.record_order;
+
+	if (check_measure(vmm, state) || vmm_create(vmm, state->mem_size, state->nr_cpus))
+		return -1;
+	gmem_set_method(vmm->gmem, args.method);
+	if (trap && trap_create(vmm, args.record_order, args.demand))
+		return -1;
+	if (memory_add_to_guest(vmm, trap))
+		return -1;
+	if (args.demand ? set_up_demand(vmm, gmem, image) : set_up_all(vmm))
+		return -1;
+	if (vmm_create_cpus(vmm) || state_restore(vmm, state))
+		return -1;
+	return args.demand ? trap_start_background(vmm) : 0;
+}
+
+static int set_up_restore(struct vmm *vmm, struct gmem *gmem, int *image)
+{
+	struct state state = { 0 };
+	char *path;
+	int ret;
+
+	if (asprintf(&path, "%s.state", args.restore) < 0)
+		return vmm_fail(vmm, "out of memory");
+	ret = state_read(vmm, path, &state);
+	if (!ret)
+		ret = restore_machine(vmm, &state, gmem, image);
+	state_free(&state);
+	free(path);
+	return ret;
+}
+
+/* -- telling how it went -------------------------------------------------------------------------- */
+
+static const char *method_in_words(const struct vmm *vmm)
+{
+	const char *name = gmem_method_name(vmm->method);
+
+	return vmm->method == GMEM_METHOD_MMAP ? "mmap + memcpy" : name;
+}
+
+static void tell_start(const struct vmm *vmm)
+{
+	char size[32];
+
+	if (output.quiet || output.json)
+		return;
+	if (args.demand)
+		fprintf(stderr, "gmem run: %s to populate on demand\n", format_size(size, vmm->mem.size));
+	else
+		fprintf(stderr, "gmem run: %s populated by %s in %.1f ms%s\n", format_size(size, vmm->populated),
+			method_in_words(vmm), vmm->populate_ms,
+			vmm->mem.flags & GMEM_FLAG_WRITE || args.method != GMEM_METHOD_AUTO ? "" :
+			": this kernel's guest_memfd has no write()");
+	if (vmm->console.raw || isatty(STDIN_FILENO))
+		fprintf(stderr, "gmem run: type Ctrl-A x to end it\n");
+}
+
+static const char *outcome_in_words(const struct vmm *vmm)
+{
+	switch (vmm->outcome) {
+	case VMM_OFF:
+		return "the guest turned itself off";
+	case VMM_RESET:
+		return "the guest reset itself";
+	case VMM_STOPPED:
+		return "saved and stopped";
+	case VMM_QUIT:
+		return vmm->signal ? strsignal(vmm->signal) : "ended by Ctrl-A x";
+	default:
+		return vmm->error;
+	}
+}
+
+static void json_time(const char *key, double ms)
+{
+	if (ms)
+		json_double(key, ms);
+	else
+		json_null(key);
+}
+
+static void tell_json(const struct vmm *vmm, size_t touched)
+{
+	json_object(NULL);
+	json_string("outcome", outcome_in_words(vmm));
+	json_string("method", gmem_method_name(vmm->method));
+	json_uint("populated_bytes", vmm->populated);
+	json_double("populate_ms", vmm->populate_ms);
+	json_time("first_instruction_ms", vmm->first_instruction_ms);
+	json_time("first_userspace_ms", vmm->first_userspace_ms);
+	json_uint("touches", touched);
+	json_end();
+}
+
+static void tell_end(const struct vmm *vmm, size_t touched)
+{
+	if (output.json)
+		tell_json(vmm, touched);
+	if (output.quiet || output.json)
+		return;
+	if (args.demand)
+		fprintf(stderr, "gmem run: populated by %s, on demand where the guest waited: %zu times\n",
+			method_in_words(vmm), touched);
+	fprintf(stderr, "gmem run: first instruction after %.1f ms", vmm->first_instruction_ms);
+	if (vmm->first_userspace_ms)
+		fprintf(stderr, ", first line from user space after %.1f ms", vmm->first_userspace_ms);
+	fprintf(stderr, "; %s\n", outcome_in_words(vmm));
+}
+
+/* What counts once all threads have ended. */
+static int finish(struct vmm *vmm)
+{
+	size_t touched = vmm->trap ? vmm->trap->touched : 0;
+	int ret = 0;
+
+	if (args.demand) {
+		const struct gmem_stats *stats = trap_stop_population(vmm);
+
+		vmm->method = stats->method;
+		vmm->populated = stats->bytes;
+		vmm->populate_ms = stats->ms;
+	}
+	if (args.record_order && vmm->outcome != VMM_DIED)
+		ret = trap_write_order(vmm, args.record_order);
+	tell_end(vmm, touched);
+	return ret;
+}
+
+static int run(struct vmm *vmm, struct gmem *gmem, int *image)
+{
+	if (args.restore ? set_up_restore(vmm, gmem, image) : set_up_boot(vmm))
+		return -1;
+	if (listen_for_snapshots(vmm))
+		return -1;
+	if (output.json)
+		vmm->console.out = STDERR_FILENO;
+	tell_start(vmm);
+	if (vmm_run(vmm))
+		return -1;
+	return finish(vmm);
+}
+
+int cmd_run(int argc, char **argv)
+{
+	int operand = parse_options(argc, argv, &spec), image = -1, ret;
+	struct vmm vmm;
+	struct gmem *gmem;
+
+	if (argv[operand])
+		die_usage("unexpected argument: %s", argv[operand]);
+	check_args();
+	vmm_init(&vmm);
+	if (gmem_new(&gmem))
+		die("out of memory");
+
+	ret = run(&vmm, gmem, &image);
+	vmm_destroy(&vmm);
+	gmem_free(gmem);
+	if (image >= 0)
+		close(image);
+	if (ret || vmm.outcome == VMM_DIED)
+		die("%s", vmm.error);
+	return vmm.signal ? 128 + vmm.signal : EXIT_OK;
+}

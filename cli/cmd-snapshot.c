@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
+/* gmem snapshot: have a gmem run save its machine to files of ours. */
+#include <errno.h>
+#include <glob.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "cli.h"
+#include "vmm/new-file.h"
+#include "vmm/vmm.h"
+
+static struct {
+	const char *control;
+	bool stop;
+} args;
+
+static const struct option_spec options[] = {
+	{ OPTION_STRING, 0, "control", "PATH", "the machine's control socket (the one there is)", &args.control, NULL, NULL },
+	{ OPTION_FLAG, 0, "stop", NULL, "end the machine once it is saved; else it goes on", &args.stop, NULL, NULL },
+	OPTIONS_COMMON
+};
+
+static const struct command_spec spec = {
+	.synopsis = "[OPTION]... OUT",
+	.about = "Save a machine that gmem run runs: its memory to OUT, a sparse RAM image, and the\n"
+		 "state of its processors and devices to OUT.state. gmem run --restore OUT goes on\n"
+		 "with it. Neither file appears before it is whole.",
+	.options = options,
+};
+
+/* -- finding the machine --------------------------------------------------------------------- */
+
+/* -1 and errno. */
+static int try_connect(const char *path)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd, err;
+
+	if (strlen(path) >= sizeof(address.sun_path)) {
+		errno = ENAMETOOLONG;
+		return -1;
+	}
+	strcpy(address.sun_path, path);
+	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	if (fd < 0 || !connect(fd, (struct sockaddr *)&address, sizeof(address)))
+		return fd;
+	err = errno;
+	close(fd);
+	errno = err;
+	return -1;
+}
+
+static int connect_named(const char *path)
+{
+	int fd = try_connect(path);
+
+	if (fd < 0)
+		die("--control %s: %s: is gmem run running with it?", path, strerror(errno));
+	return fd;
+}
+
+/* The machine that is there, if it is one. Sockets of killed ones don't answer. */
+static int connect_only(void)
+{
+	const char *dir = getenv("XDG_RUNTIME_DIR");
+	int fd, found = -1, n = 0;
+	char *pattern;
+	glob_t paths;
+
+	if (!dir || !*dir)
+		dir = "/run";
+	if (asprintf(&pattern, "%s/gmem-*.sock", dir) < 0)
+		die("out of memory");
+	if (!glob(pattern, 0, NULL, &paths)) {
+		for (size_t i = 0; i < paths.gl_pathc; i++) {
+			fd = try_connect(paths.gl_pathv[i]);
+			if (fd < 0)
+				continue;
+			if (n++)
+				close(fd);
+			else
+				found = fd;
+		}
+		globfree(&paths);
+	}
+	if (!n)
+		die("no machine answers at %s: is gmem run running? Give its --control PATH", pattern);
+	if (n > 1)
+		die("%d machines answer at %s: say which by --control PATH", n, pattern);
+	free(pattern);
+	return found;
+}
+
+/* -- talking to it --------------------------------------------------------------------------- */
+
+static volatile sig_atomic_t interrupted;
+
+static void on_signal(int sig)
+{
+	interrupted = sig;
+}
+
+/* Without SA_RESTART: what waits returns, and cleans up. */
+static void heed_signals(void)
+{
+	struct sigaction sa = { .sa_handler = on_signal };
+
+	sigaction(SIGINT, &sa, NULL);
+	sigaction(SIGTERM, &sa, NULL);
+	sigaction(SIGHUP, &sa, NULL);
+}
+
+static int ask(int socket, const char *what, int image, int state)
+{
+	char control[CMSG_SPACE(2 * sizeof(int))] = { 0 };
+	struct iovec iov = { .iov_base = (char *)what, .iov_len = strlen(what) };
+	struct msghdr message = {
+		.msg_iov = &iov, .msg_iovlen = 1,
+		.msg_control = control, .msg_controllen = sizeof(control),
+	};
+	struct cmsghdr *c = CMSG_FIRSTHDR(&message);
+	int fds[2] = { image, state };
+
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(sizeof(fds));
+	memcpy(CMSG_DATA(c), fds, sizeof(fds));
+	return sendmsg(socket, &message, MSG_NOSIGNAL) < 0 ? -1 : 0;
+}
+
+/* The bytes that were saved, or -1 and what went wrong in @error. */
+static int64_t wait_for_result(int socket, char error[CONTROL_MESSAGE_SIZE])
+{
+	double start = vmm_now_ms();
+	struct gmem_progress p;
+	uint64_t done;
+
+	for (;;) {
+		char message[CONTROL_MESSAGE_SIZE];
+		ssize_t n = recv(socket, message, sizeof(message) - 1, 0);
+
+		if (n <= 0) {
+			snprintf(error, CONTROL_MESSAGE_SIZE, "%s",
+				 interrupted ? strsignal(interrupted) :
+				 n < 0 ? strerror(errno) : "gmem run has died");
+			return -1;
+		}
+		message[n] = '\0';
+		p.ms = vmm_now_ms() - start;
+		if (sscanf(message, "progress %" SCNu64 " %" SCNu64, &p.done, &p.total) == 2) {
+			show_progress(&p, "saving");
+		} else if (sscanf(message, "ok %" SCNu64, &done) == 1) {
+			return done;
+		} else {
+			n = strncmp(message, "error ", 6) ? 0 : 6;
+			snprintf(error, CONTROL_MESSAGE_SIZE, "%s", message + n);
+			return -1;
+		}
+	}
+}
+
+/* -- the files -------------------------------------------------------------------------------- */
+
+struct snapshot {
+	const char *out;
+	char *state_path;
+	struct new_file image, state;
+	uint64_t size, allocated;
+};
+
+static void open_files(struct snapshot *s)
+{
+	struct stat st;
+	int err;
+
+	if (asprintf(&s->state_path, "%s.state", s->out) < 0)
+		die("out of memory");
+	if (!stat(s->out, &st) && !S_ISREG(st.st_mode))
+		die("%s: is there, and no regular file", s->out);
+	err = new_file_open(&s->image, s->out);
+	if (err)
+		die("cannot write %s: %s", s->out, strerror(-err));
+	err = new_file_open(&s->state, s->state_path);
+	if (err) {
+		new_file_abort(&s->image);
+		die("cannot write %s: %s", s->state_path, strerror(-err));
+	}
+}
+
+/*
+ * An image never stands beside another one's state: the old state goes first, the
+ * new one comes last.
+ */
+static int commit_files(struct snapshot *s)
+{
+	struct stat st;
+	int err;
+
+	if (!fstat(s->image.fd, &st)) {
+		s->size = st.st_size;
+		s->allocated = st.st_blocks * 512ull;
+	}
+	if (unlink(s->state_path) && errno != ENOENT)
+		err = -errno;
+	else
+		err = new_file_commit(&s->image) ?: new_file_commit(&s->state);
+	new_file_abort(&s->image);
+	new_file_abort(&s->state);
+	return err;
+}
+
+static void tell(const struct snapshot *s, uint64_t data, double ms)
+{
+	char size[32], saved[32], disk[32];
+
+	if (output.json) {
+		json_object(NULL);
+		json_string("image", s->out);
+		json_string("state", s->state_path);
+		json_uint("size", s->size);
+		json_uint("populated_bytes", data);
+		json_uint("allocated_bytes", s->allocated);
+		json_double("ms", ms);
+		json_end();
+	} else if (!output.quiet) {
+		printf("%s: %s of memory, %s of it populated, %s on disk; saved in %.1f ms, the machine %s\n",
+		       s->out, format_size(size, s->size), format_size(saved, data),
+		       format_size(disk, s->allocated), ms, args.stop ? "has ended" : "goes on");
+	}
+}
+
+int cmd_snapshot(int argc, char **argv)
+{
+	int operand = parse_options(argc, argv, &spec), socket, err;
+	struct snapshot s = { 0 };
+	char error[CONTROL_MESSAGE_SIZE] = "gmem run has died";
+	double start = vmm_now_ms();
+	int64_t data = -1;
+
+	if (!argv[operand])
+		die_usage("where to? Give the name of the RAM image to write");
+	if (argv[operand + 1])
+		die_usage("unexpected argument: %s", argv[operand + 1]);
+	s.out = argv[operand];
+
+	heed_signals();
+	socket = args.control ? connect_named(args.control) : connect_only();
+	open_files(&s);
+	if (!ask(socket, args.stop ? "snapshot stop" : "snapshot", s.image.fd, s.state.fd))
+		data = wait_for_result(socket, error);
+	end_progress();
+	close(socket);
+	if (data < 0) {
+		new_file_abort(&s.image);
+		new_file_abort(&s.state);
+		die("%s", error);
+	}
+	err = commit_files(&s);
+	if (err)
+		die("cannot write %s: %s", s.out, strerror(-err));
+	tell(&s, data, vmm_now_ms() - start);
+	free(s.state_path);
+	return EXIT_OK;
+}

@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
+/* A processor: a thread that runs the guest and serves what it asks for. */
+#include <errno.h>
+#include <linux/kvm.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "kvm-api.h"
+#include "vmm.h"
+
+#define MSR_MISC_ENABLE		0x1a0
+#define MISC_FAST_STRINGS	1
+#define MSR_MTRR_DEFAULT	0x2ff
+#define MTRR_WRITE_BACK		(1 << 11 | 6)
+
+#define KEYBOARD_COMMAND	0x64
+#define KEYBOARD_RESET		0xfe
+
+#define PM1_SCI_ENABLED		1
+#define PM1_SLEEP		(1 << 13)
+#define PM1_SLEEP_TYPE(value)	((value) >> 10 & 7)
+
+/*
+ * Every processor is a package of its own: no threads, no shared caches, and
+ * nothing to get wrong.
+ */
+static void set_topology(struct kvm_cpuid2 *cpuid, unsigned int index, bool deadline_timer)
+{
+	for (unsigned int i = 0; i < cpuid->nent; i++) {
+		struct kvm_cpuid_entry2 *e = &cpuid->entries[i];
+
+		switch (e->function) {
+		case 1:
+			e->ebx = (e->ebx & 0xffff) | 1 << 16 | index << 24;
+			e->edx &= ~(1u << 28);			/* threads */
+			e->ecx |= 1u << 31;			/* hypervisor */
+			if (deadline_timer)
+				e->ecx |= 1u << 24;
+			break;
+		case 4:
+			e->eax &= 0x3ff;
+			break;
+		case 0xb:
+		case 0x1f:
+			e->eax = 0;
+			e->ebx = e->index < 2;
+			e->ecx = e->index | (e->index < 2 ? e->index + 1 : 0) << 8;
+			e->edx = index;
+			break;
+		case 0x80000008:
+			e->ecx = 0;
+			break;
+		case 0x8000001e:
+			e->eax = index;
+			e->ebx = 0;
+			e->ecx = 0;
+			break;
+		}
+	}
+}
+
+int cpu_set_cpuid(struct vmm *vmm, struct cpu *cpu)
+{
+	struct kvm_cpuid2 *cpuid = kvm_supported_cpuid(vmm->kvm);
+	bool deadline_timer = ioctl(vmm->vm, KVM_CHECK_EXTENSION, KVM_CAP_TSC_DEADLINE_TIMER) > 0;
+	int ret;
+
+	if (!cpuid)
+		return vmm_fail(vmm, "KVM_GET_SUPPORTED_CPUID: %m");
+	set_topology(cpuid, cpu->index, deadline_timer);
+	ret = ioctl(cpu->fd, KVM_SET_CPUID2, cpuid);
+	if (ret)
+		vmm_fail(vmm, "KVM_SET_CPUID2: %m");
+	free(cpuid);
+	return ret;
+}
+
+/* KVM_GET_MSRS or KVM_SET_MSRS of one. */
+int cpu_access_msr(int cpu_fd, unsigned long request, struct kvm_msr_entry *entry)
+{
+	union {
+		struct kvm_msrs msrs;
+		uint8_t room[sizeof(struct kvm_msrs) + sizeof(*entry)];
+	} one = { .msrs.nmsrs = 1 };
+	int n;
+
+	one.msrs.entries[0] = *entry;
+	n = ioctl(cpu_fd, request, &one);
+	*entry = one.msrs.entries[0];
+	return n == 1 ? 0 : -1;
+}
+
+/* What a firmware would have set. A processor without one of them needs it not. */
+static void set_firmware_msrs(int fd)
+{
+	struct kvm_msr_entry entries[] = {
+		{ .index = MSR_MISC_ENABLE, .data = MISC_FAST_STRINGS },
+		{ .index = MSR_MTRR_DEFAULT, .data = MTRR_WRITE_BACK },
+	};
+
+	for (size_t i = 0; i < sizeof(entries) / sizeof(*entries); i++)
+		cpu_access_msr(fd, KVM_SET_MSRS, &entries[i]);
+}
+
+int cpu_create(struct vmm *vmm, struct cpu *cpu, unsigned int index)
+{
+	int size = ioctl(vmm->kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
+
+	cpu->vmm = vmm;
+	cpu->index = index;
+	cpu->fd = ioctl(vmm->vm, KVM_CREATE_VCPU, index);
+	if (cpu->fd < 0 || size < 0)
+		return vmm_fail(vmm, "KVM cannot create processor %u: %m", index);
+	cpu->run = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, cpu->fd, 0);
+	if (cpu->run == MAP_FAILED) {
+		cpu->run = NULL;
+		return vmm_fail(vmm, "cannot map processor %u: %m", index);
+	}
+	cpu->run_size = size;
+	set_firmware_msrs(cpu->fd);
+	return 0;
+}
+
+void cpu_destroy(struct cpu *cpu)
+{
+	if (cpu->run)
+		munmap(cpu->run, cpu->run_size);
+	if (cpu->fd >= 0)
+		close(cpu->fd);
+}
+
+/* -- ports ------------------------------------------------------------------------ */
+
+static void pm1_control(struct vmm *vmm, uint16_t value)
+{
+	if ((value & PM1_SLEEP) && PM1_SLEEP_TYPE(value) == ACPI_SLEEP_TYPE_OFF)
+		vmm_end(vmm, VMM_OFF);
+}
+
+static void port_out(struct vmm *vmm, uint16_t port, uint8_t *data, size_t size)
+{
+	uint16_t word = size >= 2 ? data[0] | data[1] << 8 : data[0];
+
+	if (port >= SERIAL_PORT && port < SERIAL_PORT + 8)
+		serial_io(vmm, port, data, true);
+	else if (port == ACPI_PM1_EVENT + 2)
+		vmm->pm1_enable = word;
+	else if (port == ACPI_PM1_CONTROL)
+		pm1_control(vmm, word);
+	else if ((port == KEYBOARD_COMMAND && *data == KEYBOARD_RESET) ||
+		 (port == ACPI_RESET && *data == ACPI_RESET_VALUE))
+		vmm_end(vmm, VMM_RESET);
+}
+
+static void port_in(struct vmm *vmm, uint16_t port, uint8_t *data, size_t size)
+{
+	uint16_t word = 0;
+
+	if (port >= SERIAL_PORT && port < SERIAL_PORT + 8) {
+		serial_io(vmm, port, data, false);
+		return;
+	}
+
+	switch (port) {
+	case ACPI_PM1_EVENT:
+	case KEYBOARD_COMMAND:
+		break;
+	case ACPI_PM1_EVENT + 2:
+		word = vmm->pm1_enable;
+		break;
+	case ACPI_PM1_CONTROL:
+		word = PM1_SCI_ENABLED;
+		break;
+	default:
+		memset(data, 0xff, size);
+		return;
+	}
+	memcpy(data, &word, size < 2 ? size : 2);
+}
+
+static void serve_port(struct vmm *vmm, struct kvm_run *run)
+{
+	uint8_t *data = (uint8_t *)run + run->io.data_offset;
+
+	for (uint32_t i = 0; i < run->io.count; i++, data += run->io.size) {
+		if (run->io.direction == KVM_EXIT_IO_OUT)
+			port_out(vmm, run->io.port, data, run->io.size);
+		else
+			port_in(vmm, run->io.port, data, run->io.size);
+	}
+}
+
+/* -- running ------------------------------------------------------------------------ */
+
+static void serve_exit(struct cpu *cpu)
+{
+	struct vmm *vmm = cpu->vmm;
+	struct kvm_run *run = cpu->run;
+
+	switch (run->exit_reason) {
+	case KVM_EXIT_IO:
+		serve_port(vmm, run);
+		return;
+	case KVM_EXIT_MMIO:			/* there is nothing */
+		if (!run->mmio.is_write)
+			memset(run->mmio.data, 0xff, sizeof(run->mmio.data));
+		return;
+	case KVM_EXIT_INTR:
+		return;
+	case KVM_EXIT_SHUTDOWN:
+		vmm_fail(vmm, "the guest died of a triple fault");
+		break;
+	case KVM_EXIT_FAIL_ENTRY:
+		vmm_fail(vmm, "processor %u does not start: hardware reason %#llx", cpu->index,
+			 (unsigned long long)run->fail_entry.hardware_entry_failure_reason);
+		break;
+	case KVM_EXIT_INTERNAL_ERROR:
+		vmm_fail(vmm, "the guest died of KVM's internal error %u on processor %u",
+			 run->internal.suberror, cpu->index);
+		break;
+	default:
+		vmm_fail(vmm, "the guest died: unexpected KVM exit reason %u on processor %u",
+			 run->exit_reason, cpu->index);
+	}
+	vmm_end(vmm, VMM_DIED);
+}
+
+/* The guest touched memory that is not open to it (yet). */
+static void serve_memory_fault(struct cpu *cpu)
+{
+	struct vmm *vmm = cpu->vmm;
+	struct kvm_memory_fault *fault = kvm_memory_fault(cpu->run);
+	uint64_t offset;
+
+	if (!memory_offset(&vmm->mem, fault->gpa, &offset)) {
+		vmm_fail(vmm, "the guest died: KVM has no memory for its address %#llx",
+			 (unsigned long long)fault->gpa);
+		vmm_end(vmm, VMM_DIED);
+	} else if (trap_touch(vmm, offset, PAGE_SIZE)) {
+		vmm_end(vmm, VMM_DIED);
+	}
+}
+
+/* Wait while the machine is paused; false when it is over. */
+static bool go_on(struct cpu *cpu)
+{
+	struct vmm *vmm = cpu->vmm;
+	bool running;
+
+	pthread_mutex_lock(&vmm->lock);
+	if (vmm->pause && vmm->outcome == VMM_RUNNING) {
+		cpu->parked = true;
+		pthread_cond_broadcast(&vmm->changed);
+		while (vmm->pause && vmm->outcome == VMM_RUNNING)
+			pthread_cond_wait(&vmm->changed, &vmm->lock);
+		cpu->parked = false;
+	}
+	running = vmm->outcome == VMM_RUNNING;
+	if (running)
+		cpu->run->immediate_exit = 0;
+	pthread_mutex_unlock(&vmm->lock);
+	return running;
+}
+
+/*
+ * When KVM_RUN says EINTR what the last exit asked for is complete, so that is
+ * where to wait, and the registers can be saved.
+ */
+static void *cpu_main(void *arg)
+{
+	struct cpu *cpu = arg;
+	struct vmm *vmm = cpu->vmm;
+
+	if (cpu->index == 0)
+		vmm->first_instruction_ms = vmm_now_ms() - vmm->start_ms;
+	for (;;) {
+		if (!ioctl(cpu->fd, KVM_RUN, 0)) {
+			serve_exit(cpu);
+		} else if (errno == EINTR) {
+			if (!go_on(cpu))
+				return NULL;
+		} else if (errno == EFAULT && vmm->trap && kvm_is_memory_fault(cpu->run)) {
+			serve_memory_fault(cpu);
+		} else if (errno != EAGAIN) {
+			vmm_fail(vmm, "KVM cannot run processor %u: %m", cpu->index);
+			vmm_end(vmm, VMM_DIED);
+		}
+	}
+}
+
+int cpu_start(struct vmm *vmm, struct cpu *cpu)
+{
+	int err = pthread_create(&cpu->thread, NULL, cpu_main, cpu);
+
+	if (err) {
+		errno = err;
+		return vmm_fail(vmm, "cannot start a thread for processor %u: %m", cpu->index);
+	}
+	cpu->started = true;
+	return 0;
+}

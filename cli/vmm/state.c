@@ -1,0 +1,525 @@
+// SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
+/*
+ * The state of the machine but for its memory: a header, then records, which are
+ * what KVM's ioctls give, in the order in which they are to be given back.
+ */
+#include <fcntl.h>
+#include <inttypes.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "kvm-api.h"
+#include "vmm.h"
+
+#define STATE_MAGIC	"gmem vm\n"
+#define STATE_VERSION	1
+#define STATE_MAX	(256u << 20)
+
+struct state_header {
+	char magic[8];
+	uint32_t version;
+	uint32_t nr_cpus;
+	uint64_t mem_size;
+	uint64_t size;		/* of all, this header included */
+	uint64_t checksum;	/* of what follows */
+};
+
+struct record {
+	uint32_t type;
+	uint32_t cpu;
+	uint64_t size;		/* without this header and the padding to 8 bytes */
+};
+
+enum record_type {
+	RECORD_CPUID = 1,
+	RECORD_SREGS,
+	RECORD_REGS,
+	RECORD_XCRS,
+	RECORD_XSAVE,
+	RECORD_DEBUGREGS,
+	RECORD_LAPIC,
+	RECORD_MSRS,
+	RECORD_EVENTS,
+	RECORD_MP_STATE,
+	RECORD_PIC_MASTER,
+	RECORD_PIC_SLAVE,
+	RECORD_IOAPIC,
+	RECORD_PIT,
+	RECORD_CLOCK,
+	RECORD_SERIAL,
+	RECORD_PM1_ENABLE,
+};
+
+/* FNV-1a: against accidents, not against attackers. */
+static uint64_t checksum(const uint8_t *bytes, size_t len)
+{
+	uint64_t hash = 0xcbf29ce484222325ull;
+
+	while (len--)
+		hash = (hash ^ *bytes++) * 0x100000001b3ull;
+	return hash;
+}
+
+/* -- MSRs -------------------------------------------------------------------------------- */
+
+/* Where the guest had KVM keep its clock, and the like: addresses in its memory. */
+static bool msr_is_address(uint32_t msr)
+{
+	enum { WALL_CLOCK_OLD = 0x11, SYSTEM_TIME_OLD = 0x12, KVM_FIRST = 0x4b564d00, KVM_LAST = 0x4b564d04 };
+
+	return msr == WALL_CLOCK_OLD || msr == SYSTEM_TIME_OLD || (msr >= KVM_FIRST && msr <= KVM_LAST);
+}
+
+static struct kvm_msrs *alloc_msrs(size_t n, size_t *size)
+{
+	*size = sizeof(struct kvm_msrs) + n * sizeof(struct kvm_msr_entry);
+	return calloc(1, *size);
+}
+
+static struct kvm_msr_list *msr_list(int kvm)
+{
+	struct kvm_msr_list probe = { 0 }, *list;
+
+	ioctl(kvm, KVM_GET_MSR_INDEX_LIST, &probe);	/* E2BIG, and how many */
+	list = calloc(1, sizeof(*list) + probe.nmsrs * sizeof(list->indices[0]));
+	if (!list)
+		return NULL;
+	list->nmsrs = probe.nmsrs;
+	if (!ioctl(kvm, KVM_GET_MSR_INDEX_LIST, list))
+		return list;
+	free(list);
+	return NULL;
+}
+
+/*
+ * All that KVM lists and this processor has. The deadline comes last: it would not
+ * be taken before the timer is in deadline mode.
+ */
+static struct kvm_msrs *get_msrs(struct vmm *vmm, int cpu_fd, size_t *size)
+{
+	enum { TSC_DEADLINE = 0x6e0 };
+	struct kvm_msr_list *list = msr_list(vmm->kvm);
+	struct kvm_msr_entry deadline = { .index = TSC_DEADLINE };
+	struct kvm_msrs *msrs;
+
+	if (!list)
+		return NULL;
+	msrs = alloc_msrs(list->nmsrs + 1, size);
+	for (unsigned int i = 0; msrs && i < list->nmsrs; i++) {
+		struct kvm_msr_entry e = { .index = list->indices[i] };
+
+		if (e.index != TSC_DEADLINE && !cpu_access_msr(cpu_fd, KVM_GET_MSRS, &e))
+			msrs->entries[msrs->nmsrs++] = e;
+	}
+	if (msrs && !cpu_access_msr(cpu_fd, KVM_GET_MSRS, &deadline))
+		msrs->entries[msrs->nmsrs++] = deadline;
+	free(list);
+	return msrs;
+}
+
+/* One that cannot be set is what this processor lacks: fine if it says nothing. */
+static int set_msrs(struct vmm *vmm, int cpu_fd, struct kvm_msrs *msrs, size_t size)
+{
+	if (size < sizeof(*msrs) || msrs->nmsrs > (size - sizeof(*msrs)) / sizeof(msrs->entries[0]))
+		return vmm_fail(vmm, "the state's MSRs are damaged");
+
+	for (unsigned int i = 0; i < msrs->nmsrs; i++) {
+		struct kvm_msr_entry e = msrs->entries[i];
+		uint64_t offset;
+
+		/* KVM itself does not wait for memory that is populated on demand. */
+		if (vmm->trap && msr_is_address(e.index) &&
+		    memory_offset(&vmm->mem, e.data & ~63ull, &offset) &&
+		    trap_touch(vmm, offset, 64))
+			return -1;
+		if (cpu_access_msr(cpu_fd, KVM_SET_MSRS, &e)) {
+			struct kvm_msr_entry now = { .index = e.index };
+
+			if (!e.data || (!cpu_access_msr(cpu_fd, KVM_GET_MSRS, &now) && now.data == e.data))
+				continue;
+			return vmm_fail(vmm, "this machine's processor does not take MSR %#x = %#llx: restore on one like that which saved",
+					e.index, (unsigned long long)e.data);
+		}
+	}
+	return 0;
+}
+
+/* -- CPUID: the processor must be able to do what it could --------------------------------- */
+
+static struct kvm_cpuid2 *get_cpuid(int cpu_fd, size_t *size)
+{
+	const unsigned int nent = 256;
+	struct kvm_cpuid2 *cpuid;
+
+	*size = sizeof(*cpuid) + nent * sizeof(cpuid->entries[0]);
+	cpuid = calloc(1, *size);
+	if (!cpuid)
+		return NULL;
+	cpuid->nent = nent;
+	if (!ioctl(cpu_fd, KVM_GET_CPUID2, cpuid)) {
+		*size = sizeof(*cpuid) + cpuid->nent * sizeof(cpuid->entries[0]);
+		return cpuid;
+	}
+	free(cpuid);
+	return NULL;
+}
+
+static const struct kvm_cpuid_entry2 *find_leaf(const struct kvm_cpuid2 *cpuid, uint32_t function, uint32_t index)
+{
+	for (unsigned int i = 0; i < cpuid->nent; i++)
+		if (cpuid->entries[i].function == function && cpuid->entries[i].index == index)
+			return &cpuid->entries[i];
+	return NULL;
+}
+
+static int check_features(struct vmm *vmm, const struct kvm_cpuid2 *saved)
+{
+	static const struct { uint32_t function, index, eax, ebx, ecx, edx; } leaves[] = {
+		/* not what KVM emulates or the system sets: TSC deadline, OSXSAVE, hypervisor */
+		{ 1, 0, 0, 0, ~(1u << 24 | 1u << 27 | 1u << 31), ~0u },
+		{ 7, 0, 0, ~0u, ~(1u << 4), ~0u },	/* OSPKE */
+		{ 7, 1, ~0u, 0, 0, ~0u },
+		{ 0xd, 0, ~0u, 0, 0, ~0u },
+		{ 0xd, 1, ~0u, 0, 0, 0 },
+		{ 0x80000001, 0, 0, 0, ~0u, ~0u },
+	};
+	struct kvm_cpuid2 *here = kvm_supported_cpuid(vmm->kvm);
+	int ret = 0;
+
+	if (!here)
+		return vmm_fail(vmm, "KVM_GET_SUPPORTED_CPUID: %m");
+	for (size_t i = 0; i < sizeof(leaves) / sizeof(*leaves) && !ret; i++) {
+		static const struct kvm_cpuid_entry2 none;
+		const struct kvm_cpuid_entry2 *was = find_leaf(saved, leaves[i].function, leaves[i].index);
+		const struct kvm_cpuid_entry2 *is = find_leaf(here, leaves[i].function, leaves[i].index);
+
+		if (!was)
+			continue;
+		if (!is)
+			is = &none;
+		if ((was->eax & ~is->eax & leaves[i].eax) || (was->ebx & ~is->ebx & leaves[i].ebx) ||
+		    (was->ecx & ~is->ecx & leaves[i].ecx) || (was->edx & ~is->edx & leaves[i].edx))
+			ret = vmm_fail(vmm, "this machine's processor lacks features (CPUID %#x) that the saved one has",
+				       leaves[i].function);
+	}
+	free(here);
+	return ret;
+}
+
+static int set_cpuid(struct vmm *vmm, int cpu_fd, const struct kvm_cpuid2 *cpuid, size_t size)
+{
+	if (size < sizeof(*cpuid) || cpuid->nent != (size - sizeof(*cpuid)) / sizeof(cpuid->entries[0]))
+		return vmm_fail(vmm, "the state's CPUID is damaged");
+	if (check_features(vmm, cpuid))
+		return -1;
+	return ioctl(cpu_fd, KVM_SET_CPUID2, cpuid) ? vmm_fail(vmm, "KVM_SET_CPUID2: %m") : 0;
+}
+
+/* -- what an ioctl takes and gives as it is ---------------------------------------------------- */
+
+static const struct item {
+	enum record_type type;
+	const char *name;
+	unsigned long get, set;
+	size_t size;
+	uint32_t chip;		/* of irqchips: which */
+} cpu_items[] = {
+	{ RECORD_SREGS, "SREGS", KVM_GET_SREGS, KVM_SET_SREGS, sizeof(struct kvm_sregs), 0 },
+	{ RECORD_REGS, "REGS", KVM_GET_REGS, KVM_SET_REGS, sizeof(struct kvm_regs), 0 },
+	{ RECORD_XCRS, "XCRS", KVM_GET_XCRS, KVM_SET_XCRS, sizeof(struct kvm_xcrs), 0 },
+	{ RECORD_DEBUGREGS, "DEBUGREGS", KVM_GET_DEBUGREGS, KVM_SET_DEBUGREGS, sizeof(struct kvm_debugregs), 0 },
+	{ RECORD_LAPIC, "LAPIC", KVM_GET_LAPIC, KVM_SET_LAPIC, sizeof(struct kvm_lapic_state), 0 },
+}, cpu_late_items[] = {
+	{ RECORD_EVENTS, "VCPU_EVENTS", KVM_GET_VCPU_EVENTS, KVM_SET_VCPU_EVENTS, sizeof(struct kvm_vcpu_events), 0 },
+	{ RECORD_MP_STATE, "MP_STATE", KVM_GET_MP_STATE, KVM_SET_MP_STATE, sizeof(struct kvm_mp_state), 0 },
+}, vm_items[] = {
+	{ RECORD_PIC_MASTER, "IRQCHIP", KVM_GET_IRQCHIP, KVM_SET_IRQCHIP, sizeof(struct kvm_irqchip), KVM_IRQCHIP_PIC_MASTER },
+	{ RECORD_PIC_SLAVE, "IRQCHIP", KVM_GET_IRQCHIP, KVM_SET_IRQCHIP, sizeof(struct kvm_irqchip), KVM_IRQCHIP_PIC_SLAVE },
+	{ RECORD_IOAPIC, "IRQCHIP", KVM_GET_IRQCHIP, KVM_SET_IRQCHIP, sizeof(struct kvm_irqchip), KVM_IRQCHIP_IOAPIC },
+	{ RECORD_PIT, "PIT2", KVM_GET_PIT2, KVM_SET_PIT2, sizeof(struct kvm_pit_state2), 0 },
+	{ RECORD_CLOCK, "CLOCK", KVM_GET_CLOCK, KVM_SET_CLOCK, sizeof(struct kvm_clock_data), 0 },
+};
+
+#define FOR_EACH_ITEM(item, items) \
+	for (const struct item *item = (items); item < (items) + sizeof(items) / sizeof(*(items)); item++)
+
+/* -- saving --------------------------------------------------------------------------------------- */
+
+struct writer {
+	FILE *to;
+	uint32_t cpu;
+};
+
+static int put(struct writer *w, enum record_type type, const void *bytes, size_t size)
+{
+	static const char padding[8];
+	struct record record = { .type = type, .cpu = w->cpu, .size = size };
+
+	fwrite(&record, sizeof(record), 1, w->to);
+	fwrite(bytes, 1, size, w->to);
+	fwrite(padding, 1, -size & 7, w->to);
+	return 0;
+}
+
+static int save_item(struct vmm *vmm, struct writer *w, int fd, const struct item *item)
+{
+	_Alignas(8) uint8_t bytes[sizeof(struct kvm_lapic_state) + 4096] = { 0 };
+
+	if (item->get == KVM_GET_IRQCHIP)
+		((struct kvm_irqchip *)bytes)->chip_id = item->chip;
+	if (ioctl(fd, item->get, bytes))
+		return vmm_fail(vmm, "KVM_GET_%s: %m", item->name);
+	/* The guest's clock goes on where it stopped, whatever time it is. */
+	if (item->type == RECORD_CLOCK)
+		((struct kvm_clock_data *)bytes)->flags = 0;
+	return put(w, item->type, bytes, item->size);
+}
+
+static int save_xsave(struct vmm *vmm, struct writer *w, int fd)
+{
+	int size = ioctl(vmm->vm, KVM_CHECK_EXTENSION, KVM_CAP_XSAVE2), ret;
+	unsigned long get = size > 0 ? KVM_GET_XSAVE2 : KVM_GET_XSAVE;
+	void *xsave;
+
+	if (size < (int)sizeof(struct kvm_xsave))
+		size = sizeof(struct kvm_xsave);
+	xsave = calloc(1, size);
+	if (!xsave)
+		return vmm_fail(vmm, "out of memory");
+	ret = ioctl(fd, get, xsave) ? vmm_fail(vmm, "KVM_GET_XSAVE: %m") : put(w, RECORD_XSAVE, xsave, size);
+	free(xsave);
+	return ret;
+}
+
+static int save_variable(struct vmm *vmm, struct writer *w, enum record_type type, void *bytes, size_t size,
+			 const char *name)
+{
+	if (!bytes)
+		return vmm_fail(vmm, "KVM_GET_%s: %m", name);
+	put(w, type, bytes, size);
+	free(bytes);
+	return 0;
+}
+
+static int save_cpu(struct vmm *vmm, struct writer *w, struct cpu *cpu)
+{
+	size_t size;
+	void *bytes;
+
+	w->cpu = cpu->index;
+	bytes = get_cpuid(cpu->fd, &size);
+	if (save_variable(vmm, w, RECORD_CPUID, bytes, size, "CPUID2"))
+		return -1;
+	FOR_EACH_ITEM(item, cpu_items)
+		if (save_item(vmm, w, cpu->fd, item))
+			return -1;
+	if (save_xsave(vmm, w, cpu->fd))
+		return -1;
+	bytes = get_msrs(vmm, cpu->fd, &size);
+	if (save_variable(vmm, w, RECORD_MSRS, bytes, size, "MSRS"))
+		return -1;
+	FOR_EACH_ITEM(item, cpu_late_items)
+		if (save_item(vmm, w, cpu->fd, item))
+			return -1;
+	return 0;
+}
+
+static int save_all(struct vmm *vmm, FILE *to)
+{
+	struct writer w = { .to = to };
+
+	/* The machine's first: processors' timers are armed when all else is there. */
+	FOR_EACH_ITEM(item, vm_items)
+		if (save_item(vmm, &w, vmm->vm, item))
+			return -1;
+	put(&w, RECORD_SERIAL, &vmm->serial.regs, sizeof(vmm->serial.regs));
+	put(&w, RECORD_PM1_ENABLE, &vmm->pm1_enable, sizeof(vmm->pm1_enable));
+	for (unsigned int i = 0; i < vmm->nr_cpus; i++)
+		if (save_cpu(vmm, &w, &vmm->cpus[i]))
+			return -1;
+	return 0;
+}
+
+static int write_all(int fd, const void *bytes, size_t len)
+{
+	const uint8_t *at = bytes;
+
+	while (len) {
+		ssize_t n = write(fd, at, len);
+
+		if (n < 0 && errno != EINTR)
+			return -1;
+		if (n > 0) {
+			at += n;
+			len -= n;
+		}
+	}
+	return 0;
+}
+
+/* The machine is paused. */
+int state_save(struct vmm *vmm, int fd)
+{
+	struct state_header header = {
+		.magic = STATE_MAGIC,
+		.version = STATE_VERSION,
+		.nr_cpus = vmm->nr_cpus,
+		.mem_size = vmm->mem.size,
+	};
+	size_t size = 0;
+	char *bytes = NULL;
+	FILE *to = open_memstream(&bytes, &size);
+	int ret;
+
+	if (!to)
+		return vmm_fail(vmm, "out of memory");
+	ret = save_all(vmm, to);
+	if (fclose(to) && !ret)
+		ret = vmm_fail(vmm, "out of memory");
+	header.size = sizeof(header) + size;
+	header.checksum = checksum((uint8_t *)bytes, size);
+	if (!ret && (write_all(fd, &header, sizeof(header)) || write_all(fd, bytes, size)))
+		ret = vmm_fail(vmm, "cannot write the state: %m");
+	free(bytes);
+	return ret;
+}
+
+/* -- restoring ----------------------------------------------------------------------------------------- */
+
+static int load_file(struct vmm *vmm, const char *path, struct state *state)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct stat st;
+	ssize_t n = -1;
+
+	if (fd < 0)
+		return vmm_fail(vmm, "cannot read %s: %m: gmem snapshot saves a machine's state there, beside its RAM image", path);
+	if (!fstat(fd, &st) && st.st_size <= STATE_MAX) {
+		state->size = st.st_size;
+		state->bytes = malloc(state->size + 1);
+		if (state->bytes)
+			n = pread(fd, state->bytes, state->size, 0);
+	}
+	close(fd);
+	if (n != (ssize_t)state->size)
+		return vmm_fail(vmm, "cannot read %s: is it what gmem snapshot saved?", path);
+	return 0;
+}
+
+/* Read and check it, so that the machine can be made to its measure. */
+int state_read(struct vmm *vmm, const char *path, struct state *state)
+{
+	struct state_header h;
+
+	if (load_file(vmm, path, state))
+		return -1;
+	if (state->size < sizeof(h) || memcmp(state->bytes, STATE_MAGIC, sizeof(h.magic)))
+		return vmm_fail(vmm, "%s is not the state of a machine that gmem snapshot saved", path);
+	memcpy(&h, state->bytes, sizeof(h));
+	if (h.version != STATE_VERSION)
+		return vmm_fail(vmm, "%s has version %u, this gmem knows %u: use the gmem that saved it", path,
+				h.version, STATE_VERSION);
+	if (h.size != state->size)
+		return vmm_fail(vmm, "%s has %zu bytes, should have %" PRIu64 ": it is cut off", path, state->size, h.size);
+	if (checksum(state->bytes + sizeof(h), state->size - sizeof(h)) != h.checksum)
+		return vmm_fail(vmm, "%s is damaged: its checksum is wrong", path);
+	if (!h.nr_cpus || !h.mem_size || h.mem_size % PAGE_SIZE)
+		return vmm_fail(vmm, "%s is damaged: it has %u processors and %" PRIu64 " bytes of memory", path,
+				h.nr_cpus, h.mem_size);
+	state->nr_cpus = h.nr_cpus;
+	state->mem_size = h.mem_size;
+	return 0;
+}
+
+static const struct item *find_item(const struct record *r)
+{
+	FOR_EACH_ITEM(item, vm_items)
+		if (item->type == r->type)
+			return item;
+	FOR_EACH_ITEM(item, cpu_items)
+		if (item->type == r->type)
+			return item;
+	FOR_EACH_ITEM(item, cpu_late_items)
+		if (item->type == r->type)
+			return item;
+	return NULL;
+}
+
+static int copy_record(struct vmm *vmm, void *to, size_t size, const void *bytes, const struct record *r)
+{
+	if (r->size != size)
+		return vmm_fail(vmm, "the state's record %u has %" PRIu64 " bytes, should have %zu", r->type, r->size, size);
+	memcpy(to, bytes, size);
+	return 0;
+}
+
+static int restore_item(struct vmm *vmm, int fd, const struct record *r, void *bytes)
+{
+	const struct item *item = find_item(r);
+
+	if (!item)
+		return vmm_fail(vmm, "the state has a record of unknown type %u", r->type);
+	if (r->size != item->size)
+		return vmm_fail(vmm, "the state's %s have %" PRIu64 " bytes, should have %zu", item->name, r->size, item->size);
+	if (ioctl(fd, item->set, bytes))
+		return vmm_fail(vmm, "KVM_SET_%s: %m", item->name);
+	return 0;
+}
+
+static int restore_xsave(struct vmm *vmm, int fd, const struct record *r, void *bytes)
+{
+	int size = ioctl(vmm->vm, KVM_CHECK_EXTENSION, KVM_CAP_XSAVE2);
+
+	if (r->size < sizeof(struct kvm_xsave) || (size > 0 && r->size < (size_t)size))
+		return vmm_fail(vmm, "the state's XSAVE area has %" PRIu64 " bytes, this machine's has %d", r->size, size);
+	return ioctl(fd, KVM_SET_XSAVE, bytes) ? vmm_fail(vmm, "KVM_SET_XSAVE: %m") : 0;
+}
+
+static int restore_record(struct vmm *vmm, const struct record *r, void *bytes)
+{
+	bool of_vm = r->type >= RECORD_PIC_MASTER;
+	int fd = of_vm ? vmm->vm : vmm->cpus[r->cpu].fd;
+
+	switch (r->type) {
+	case RECORD_CPUID:
+		return set_cpuid(vmm, fd, bytes, r->size);
+	case RECORD_XSAVE:
+		return restore_xsave(vmm, fd, r, bytes);
+	case RECORD_MSRS:
+		return set_msrs(vmm, fd, bytes, r->size);
+	case RECORD_SERIAL:
+		return copy_record(vmm, &vmm->serial.regs, sizeof(vmm->serial.regs), bytes, r);
+	case RECORD_PM1_ENABLE:
+		return copy_record(vmm, &vmm->pm1_enable, sizeof(vmm->pm1_enable), bytes, r);
+	default:
+		return restore_item(vmm, fd, r, bytes);
+	}
+}
+
+int state_restore(struct vmm *vmm, const struct state *state)
+{
+	size_t at = sizeof(struct state_header);
+
+	while (at < state->size) {
+		struct record r;
+
+		if (state->size - at < sizeof(r))
+			return vmm_fail(vmm, "the state's last record is cut off");
+		memcpy(&r, state->bytes + at, sizeof(r));
+		at += sizeof(r);
+		if (r.size > state->size - at || r.cpu >= vmm->nr_cpus)
+			return vmm_fail(vmm, "the state has a record that makes no sense");
+		if (restore_record(vmm, &r, state->bytes + at))
+			return -1;
+		at += (r.size + 7) & ~7ull;
+	}
+	if (vmm->serial.regs.rx_count > SERIAL_FIFO || vmm->serial.regs.rx_head >= SERIAL_FIFO)
+		return vmm_fail(vmm, "the state of the serial port makes no sense");
+	serial_update_irq(vmm);
+	return 0;
+}
+
+void state_free(struct state *state)
+{
+	free(state->bytes);
+}

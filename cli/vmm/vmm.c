@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
+/* The machine as a whole: made, run, paused, taken apart. */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "kvm-api.h"
+#include "vmm.h"
+
+#define KICK		SIGUSR1
+#define TSS_ADDRESS	0xfffbd000ul	/* three pages that Intel's real mode takes */
+#define ESCAPE		0x01		/* Ctrl-A */
+
+double vmm_now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1e3 + ts.tv_nsec / 1e6;
+}
+
+int vmm_fail(struct vmm *vmm, const char *format, ...)
+{
+	va_list args;
+
+	pthread_mutex_lock(&vmm->lock);
+	if (!vmm->error[0]) {
+		va_start(args, format);
+		vsnprintf(vmm->error, sizeof(vmm->error), format, args);
+		va_end(args);
+	}
+	pthread_mutex_unlock(&vmm->lock);
+	return -1;
+}
+
+void vmm_wake(struct vmm *vmm)
+{
+	const uint64_t one = 1;
+
+	/* It fails only if it would overflow: then it is awake already. */
+	if (write(vmm->wake, &one, sizeof(one)) < 0)
+		return;
+}
+
+/* The first reason counts. */
+void vmm_end(struct vmm *vmm, enum vmm_outcome outcome)
+{
+	pthread_mutex_lock(&vmm->lock);
+	if (vmm->outcome == VMM_RUNNING)
+		vmm->outcome = outcome;
+	pthread_cond_broadcast(&vmm->changed);
+	pthread_mutex_unlock(&vmm->lock);
+	vmm_wake(vmm);
+}
+
+bool vmm_is_over(struct vmm *vmm)
+{
+	bool over;
+
+	pthread_mutex_lock(&vmm->lock);
+	over = vmm->outcome != VMM_RUNNING;
+	pthread_mutex_unlock(&vmm->lock);
+	return over;
+}
+
+/* -- making it ---------------------------------------------------------------------- */
+
+static int create_devices(struct vmm *vmm)
+{
+	struct kvm_pit_config pit = { .flags = KVM_PIT_SPEAKER_DUMMY };
+
+	if (ioctl(vmm->vm, KVM_SET_TSS_ADDR, TSS_ADDRESS))
+		return vmm_fail(vmm, "KVM_SET_TSS_ADDR: %m");
+	if (ioctl(vmm->vm, KVM_CREATE_IRQCHIP, 0))
+		return vmm_fail(vmm, "KVM cannot create interrupt controllers: %m");
+	if (ioctl(vmm->vm, KVM_CREATE_PIT2, &pit))
+		return vmm_fail(vmm, "KVM cannot create a timer: %m");
+	return 0;
+}
+
+/* So that vmm_fail() and vmm_destroy() work. */
+void vmm_init(struct vmm *vmm)
+{
+	*vmm = (struct vmm){
+		.kvm = -1, .vm = -1, .mem.fd = -1, .control = -1, .wake = -1,
+		.console.out = STDOUT_FILENO,
+		.start_ms = vmm_now_ms(),
+	};
+	pthread_mutex_init(&vmm->lock, NULL);
+	pthread_mutex_init(&vmm->serial.lock, NULL);
+	pthread_cond_init(&vmm->changed, NULL);
+}
+
+int vmm_create(struct vmm *vmm, size_t mem_size, unsigned int nr_cpus)
+{
+	int max, err;
+
+	vmm->nr_cpus = nr_cpus;
+	vmm->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	vmm->kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	if (vmm->kvm < 0)
+		return vmm_fail(vmm, "/dev/kvm: %m: gmem probe tells more");
+	err = gmem_new(&vmm->gmem);
+	if (err || vmm->wake < 0)
+		return vmm_fail(vmm, "no descriptors are left");
+
+	vmm->vm = ioctl(vmm->kvm, KVM_CREATE_VM, 0L);
+	if (vmm->vm < 0)
+		return vmm_fail(vmm, "KVM cannot create a virtual machine: %m");
+	max = ioctl(vmm->vm, KVM_CHECK_EXTENSION, KVM_CAP_MAX_VCPUS);
+	if (max > 0 && nr_cpus > (unsigned int)max)
+		return vmm_fail(vmm, "--smp %u: KVM has %d processors for a guest", nr_cpus, max);
+	if (create_devices(vmm))
+		return -1;
+	return memory_create(vmm, mem_size);
+}
+
+int vmm_create_cpus(struct vmm *vmm)
+{
+	vmm->cpus = calloc(vmm->nr_cpus, sizeof(*vmm->cpus));
+	if (!vmm->cpus)
+		return vmm_fail(vmm, "out of memory");
+	for (unsigned int i = 0; i < vmm->nr_cpus; i++)
+		vmm->cpus[i].fd = -1;
+	for (unsigned int i = 0; i < vmm->nr_cpus; i++)
+		if (cpu_create(vmm, &vmm->cpus[i], i))
+			return -1;
+	return 0;
+}
+
+void vmm_destroy(struct vmm *vmm)
+{
+	control_close(vmm);
+	for (unsigned int i = 0; vmm->cpus && i < vmm->nr_cpus; i++)
+		cpu_destroy(&vmm->cpus[i]);
+	free(vmm->cpus);
+	trap_destroy(vmm);
+	memory_destroy(vmm);
+	if (vmm->vm >= 0)
+		close(vmm->vm);
+	if (vmm->kvm >= 0)
+		close(vmm->kvm);
+	if (vmm->wake >= 0)
+		close(vmm->wake);
+	gmem_free(vmm->gmem);
+	pthread_cond_destroy(&vmm->changed);
+	pthread_mutex_destroy(&vmm->serial.lock);
+	pthread_mutex_destroy(&vmm->lock);
+}
+
+/* -- pausing it ----------------------------------------------------------------------- */
+
+static void on_kick(int sig)
+{
+	(void)sig;			/* it is there to interrupt KVM_RUN */
+}
+
+/* immediate_exit is for a processor that is about to enter the guest. */
+static void kick_cpus(struct vmm *vmm)
+{
+	for (unsigned int i = 0; i < vmm->nr_cpus; i++) {
+		if (!vmm->cpus[i].started)
+			continue;
+		vmm->cpus[i].run->immediate_exit = 1;
+		pthread_kill(vmm->cpus[i].thread, KICK);
+	}
+}
+
+static bool all_parked(const struct vmm *vmm)
+{
+	for (unsigned int i = 0; i < vmm->nr_cpus; i++)
+		if (!vmm->cpus[i].parked)
+			return false;
+	return true;
+}
+
+/* On return no processor runs, and all that they asked for is done. */
+int vmm_pause(struct vmm *vmm)
+{
+	bool over;
+
+	pthread_mutex_lock(&vmm->lock);
+	vmm->pause = true;
+	kick_cpus(vmm);
+	while (vmm->outcome == VMM_RUNNING && !all_parked(vmm))
+		pthread_cond_wait(&vmm->changed, &vmm->lock);
+	over = vmm->outcome != VMM_RUNNING;
+	pthread_mutex_unlock(&vmm->lock);
+	return over ? vmm_fail(vmm, "the guest has ended") : 0;
+}
+
+void vmm_resume(struct vmm *vmm)
+{
+	/* A guest that heeds it does not take the pause for a lockup. */
+	for (unsigned int i = 0; i < vmm->nr_cpus; i++)
+		ioctl(vmm->cpus[i].fd, KVM_KVMCLOCK_CTRL, 0);
+
+	pthread_mutex_lock(&vmm->lock);
+	vmm->pause = false;
+	pthread_cond_broadcast(&vmm->changed);
+	pthread_mutex_unlock(&vmm->lock);
+}
+
+/* -- running it ------------------------------------------------------------------------- */
+
+/* What the user types; Ctrl-A x is for us, Ctrl-A Ctrl-A is Ctrl-A. */
+static size_t take_escapes(struct vmm *vmm, uint8_t *bytes, size_t len)
+{
+	struct console *c = &vmm->console;
+	size_t n = 0;
+
+	for (size_t i = 0; i < len; i++) {
+		if (c->escaped) {
+			c->escaped = false;
+			if (bytes[i] == 'x')
+				vmm_end(vmm, VMM_QUIT);
+			else
+				bytes[n++] = bytes[i];
+		} else if (bytes[i] == ESCAPE) {
+			c->escaped = true;
+		} else {
+			bytes[n++] = bytes[i];
+		}
+	}
+	return n;
+}
+
+/* False at the end. */
+static bool type(struct vmm *vmm, size_t room)
+{
+	uint8_t bytes[SERIAL_FIFO];
+	ssize_t n = read(STDIN_FILENO, bytes, room);
+
+	if (n < 0)
+		return errno == EINTR || errno == EAGAIN;
+	if (n == 0)
+		return false;
+	if (vmm->console.raw)
+		n = take_escapes(vmm, bytes, n);
+	serial_receive(vmm, bytes, n);
+	return true;
+}
+
+static void take_signal(struct vmm *vmm, int fd)
+{
+	struct signalfd_siginfo info;
+
+	if (read(fd, &info, sizeof(info)) != sizeof(info))
+		return;
+	vmm->signal = info.ssi_signo;
+	vmm_end(vmm, VMM_QUIT);
+}
+
+static void serve(struct vmm *vmm, int signals)
+{
+	enum { WAKE, SIGNALS, CONTROL, TYPING, N };
+	struct pollfd fds[N] = {
+		[WAKE] = { .fd = vmm->wake, .events = POLLIN },
+		[SIGNALS] = { .fd = signals, .events = POLLIN },
+		[CONTROL] = { .fd = vmm->control, .events = POLLIN },
+		[TYPING] = { .events = POLLIN },
+	};
+	bool typing = true;
+	uint64_t count;
+
+	while (!vmm_is_over(vmm)) {
+		size_t room = typing ? serial_room(vmm) : 0;
+
+		fds[TYPING].fd = room ? STDIN_FILENO : -1;
+		if (poll(fds, N, -1) < 0)
+			continue;
+		if (fds[WAKE].revents && read(vmm->wake, &count, sizeof(count)) < 0)
+			continue;
+		if (fds[SIGNALS].revents)
+			take_signal(vmm, signals);
+		if (fds[CONTROL].revents)
+			control_accept(vmm);
+		if (room && fds[TYPING].revents)
+			typing = type(vmm, room);
+	}
+}
+
+/* Until all threads are gone. One that is about to enter the guest needs the kick. */
+static void join_cpus(struct vmm *vmm)
+{
+	pthread_mutex_lock(&vmm->lock);
+	kick_cpus(vmm);
+	pthread_mutex_unlock(&vmm->lock);
+	for (unsigned int i = 0; i < vmm->nr_cpus; i++)
+		if (vmm->cpus[i].started)
+			pthread_join(vmm->cpus[i].thread, NULL);
+}
+
+static int start_cpus(struct vmm *vmm)
+{
+	for (unsigned int i = 0; i < vmm->nr_cpus; i++)
+		if (cpu_start(vmm, &vmm->cpus[i]))
+			return -1;
+	return 0;
+}
+
+/* Run until the outcome is clear. */
+int vmm_run(struct vmm *vmm)
+{
+	struct sigaction kick = { .sa_handler = on_kick };
+	sigset_t set, old;
+	int signals, ret = -1;
+
+	/* No other thread is to take these. */
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	pthread_sigmask(SIG_BLOCK, &set, &old);
+	sigaction(KICK, &kick, NULL);
+	signal(SIGPIPE, SIG_IGN);
+
+	signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (signals < 0) {
+		vmm_fail(vmm, "cannot watch for signals: %m");
+	} else if (!start_cpus(vmm) && !console_make_raw(vmm)) {
+		serve(vmm, signals);
+		ret = 0;
+	}
+	vmm_end(vmm, VMM_DIED);
+	join_cpus(vmm);
+	console_restore(vmm);
+	if (signals >= 0)
+		close(signals);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return ret;
+}
