@@ -47,6 +47,7 @@ const struct method *method_find(const char *name);
 bool method_available(const struct method *method);
 
 /* gmem.c */
+extern const char *gmem_stand_in;
 int gmem_create(size_t size);
 
 /* source.c: what is written */

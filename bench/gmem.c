@@ -5,6 +5,7 @@
 #include <linux/kvm.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
+#include <unistd.h>
 
 #include "bench.h"
 
@@ -26,6 +27,19 @@ static int vm_create(void)
 	return vm;
 }
 
+/* Where there is no KVM: a file system's file, made anew each time. */
+const char *gmem_stand_in;
+
+static int stand_in_create(size_t size)
+{
+	int fd = open(gmem_stand_in, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+	if (fd < 0 || unlink(gmem_stand_in) || ftruncate(fd, size))
+		err(EXIT_FAILURE, "cannot create %s", gmem_stand_in);
+
+	return fd;
+}
+
 int gmem_create(size_t size)
 {
 	struct kvm_create_guest_memfd args = {
@@ -35,6 +49,9 @@ int gmem_create(size_t size)
 	};
 	static int vm = -1;
 	int fd;
+
+	if (gmem_stand_in)
+		return stand_in_create(size);
 
 	if (vm < 0)
 		vm = vm_create();

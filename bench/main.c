@@ -23,6 +23,7 @@ static const char help[] =
 	"  --chunk SIZE     bytes in one write (all of a thread's part)\n"
 	"  --threads N      1 or 2, each with a half of the file (1)\n"
 	"  --rounds N       rounds, after the warm-up (7)\n"
+	"  --file PATH      populate a file that is made at PATH, instead of guest_memfd\n"
 	"  --instructions   what the time stamp counter counts, instead of nanoseconds;\n"
 	"                   under QEMU's -icount those are instructions\n"
 	"  --calibrate      show that they are: count a loop of known length\n"
@@ -94,12 +95,13 @@ static void calibrate(void)
 
 int main(int argc, char **argv)
 {
-	enum { SIZE, CHUNK, THREADS, ROUNDS, COUNT, CALIBRATE, NEIGHBOUR, LIST };
+	enum { SIZE, CHUNK, THREADS, ROUNDS, STAND_IN, COUNT, CALIBRATE, NEIGHBOUR, LIST };
 	static const struct option options[] = {
 		{ "size", required_argument, NULL, SIZE },
 		{ "chunk", required_argument, NULL, CHUNK },
 		{ "threads", required_argument, NULL, THREADS },
 		{ "rounds", required_argument, NULL, ROUNDS },
+		{ "file", required_argument, NULL, STAND_IN },
 		{ "instructions", no_argument, NULL, COUNT },
 		{ "calibrate", no_argument, NULL, CALIBRATE },
 		{ "neighbour", no_argument, NULL, NEIGHBOUR },
@@ -130,6 +132,9 @@ int main(int argc, char **argv)
 			rounds = atoi(optarg);
 			if (rounds < 1)
 				bad_usage("--rounds", "a number of rounds");
+			break;
+		case STAND_IN:
+			gmem_stand_in = optarg;
 			break;
 		case COUNT:
 			clock = INSTRUCTIONS;
