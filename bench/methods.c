@@ -165,6 +165,7 @@ const struct method methods[] = {
 	{ "io_uring", "io_uring, 8 writes in flight", GMEM, FRESH, FILL, NULL, by_io_uring },
 	{ "limit", "memcpy to mapped, populated memory", GMEM, MAPPED, FILL, NULL, copy_to_mapping },
 	{ "copy", "the kernel's copy alone", GMEM, FRESH, COPY, NULL, by_write },
+	{ "copy_over", "the same, to the pages of the file", GMEM, POPULATED, COPY_OVER, NULL, by_write },
 };
 const size_t nr_methods = sizeof(methods) / sizeof(*methods);
 
