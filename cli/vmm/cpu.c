@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
 /* A processor: a thread that runs the guest and serves what it asks for. */
+#include <cpuid.h>
 #include <errno.h>
 #include <linux/kvm.h>
 #include <signal.h>
@@ -63,6 +64,42 @@ static void set_topology(struct kvm_cpuid2 *cpuid, unsigned int index, bool dead
 	}
 }
 
+static bool on_tcg(void)
+{
+	unsigned int eax, ebx, ecx, edx;
+
+	__cpuid(0x40000000, eax, ebx, ecx, edx);
+	return ebx == 0x54474354 && ecx == 0x43544743 && edx == 0x47435447;	/* "TCGTCGTCGTCG" */
+}
+
+/*
+ * QEMU's emulation of SVM does not tell KVM that the guest sets XCR0. So on that
+ * there must be nothing that needs it: XSAVE, AVX and what builds on them.
+ */
+static void hide_xsave(struct kvm_cpuid2 *cpuid)
+{
+	static const struct { uint32_t function, index, ebx, ecx; } needs_xsave[] = {
+		{ 1, 0, 0, 1u << 12 | 1u << 26 | 1u << 27 | 1u << 28 | 1u << 29 },
+		{ 7, 0, 0xdc230020, 0x00005e5a },
+		{ 0x80000001, 0, 0, 1u << 11 | 1u << 15 | 1u << 16 },
+	};
+
+	for (unsigned int i = 0; i < cpuid->nent; i++) {
+		struct kvm_cpuid_entry2 *e = &cpuid->entries[i];
+
+		for (size_t n = 0; n < sizeof(needs_xsave) / sizeof(*needs_xsave); n++) {
+			if (e->function == needs_xsave[n].function && e->index == needs_xsave[n].index) {
+				e->ebx &= ~needs_xsave[n].ebx;
+				e->ecx &= ~needs_xsave[n].ecx;
+			}
+		}
+		if (e->function == 0xd)
+			e->eax = e->ebx = e->ecx = e->edx = 0;
+		if (e->function == 7 && e->index == 1)
+			e->eax &= ~(1u << 4 | 1u << 5 | 1u << 23);
+	}
+}
+
 int cpu_set_cpuid(struct vmm *vmm, struct cpu *cpu)
 {
 	struct kvm_cpuid2 *cpuid = kvm_supported_cpuid(vmm->kvm);
@@ -72,6 +109,8 @@ int cpu_set_cpuid(struct vmm *vmm, struct cpu *cpu)
 	if (!cpuid)
 		return vmm_fail(vmm, "KVM_GET_SUPPORTED_CPUID: %m");
 	set_topology(cpuid, cpu->index, deadline_timer);
+	if (on_tcg())
+		hide_xsave(cpuid);
 	ret = ioctl(cpu->fd, KVM_SET_CPUID2, cpuid);
 	if (ret)
 		vmm_fail(vmm, "KVM_SET_CPUID2: %m");
