@@ -30,6 +30,8 @@ int cmd_bench(int argc, char **argv);
 int cmd_exec(int argc, char **argv);
 int cmd_load(int argc, char **argv);
 int cmd_probe(int argc, char **argv);
+int cmd_run(int argc, char **argv);
+int cmd_snapshot(int argc, char **argv);
 
 /* One line on stderr, "gmem NAME: ...", and exit. */
 void die(const char *format, ...) PRINTF(1, 2) NORETURN;
@@ -129,5 +131,8 @@ void json_null(const char *key);
 
 /* A new VM's descriptor; dies if there can be none. */
 int open_vm(void);
+
+/* A guest_memfd of a VM of its own, with all flags that help to populate it. */
+int make_guest_memory(struct gmem *g, uint64_t size);
 
 #endif /* CLI_H */

@@ -10,7 +10,12 @@ static const struct command {
 	int (*run)(int argc, char **argv);
 	const char *about;
 } commands[] = {
+	{ "bench", cmd_bench, "measure mmap + memcpy against write()" },
+	{ "exec", cmd_exec, "run a program with guest memory as a file descriptor" },
+	{ "load", cmd_load, "populate guest memory from an image, and report" },
 	{ "probe", cmd_probe, "tell what this kernel can do, and why not what it can't" },
+	{ "run", cmd_run, "boot Linux on guest memory, or go on with a saved machine" },
+	{ "snapshot", cmd_snapshot, "save a machine that gmem run runs" },
 };
 
 static const char *command_name;

@@ -23,3 +23,24 @@ int open_vm(void)
 	close(kvm);
 	return vm;
 }
+
+int make_guest_memory(struct gmem *g, uint64_t size)
+{
+	const uint64_t wanted = GMEM_FLAG_MMAP | GMEM_FLAG_INIT_SHARED | GMEM_FLAG_WRITE;
+	struct gmem_probe *probe;
+	int vm = open_vm(), fd;
+	uint64_t flags;
+
+	if (gmem_probe(g, vm, &probe))
+		die("%s", gmem_error(g));
+	flags = gmem_probe_flags(probe) & wanted;
+	gmem_probe_free(probe);
+	if (!(flags & (GMEM_FLAG_MMAP | GMEM_FLAG_WRITE)))
+		die("nothing can populate guest memory on this kernel: gmem probe tells why");
+
+	fd = gmem_create(g, vm, size, flags);
+	if (fd < 0)
+		die("%s", gmem_error(g));
+	close(vm);	/* the guest_memfd keeps the VM */
+	return fd;
+}

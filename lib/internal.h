@@ -155,6 +155,7 @@ struct job {
 	atomic_uint_least64_t done, written, skipped;
 	uint64_t total;			/* 0: not known */
 	double start, shown;
+	double ms;			/* that populating took */
 	sigset_t signals;		/* that the caller blocks */
 };
 
@@ -203,6 +204,9 @@ struct stream {
 	int fd;
 	uint64_t length;	/* to be read; GMEM_ALL: up to its end */
 };
+
+/* Let a pipe hold more. */
+void stream_widen(int fd);
 
 /* read() that is cancelled by gmem_cancel(); @at is for the message. */
 ssize_t stream_read(struct gmem *g, int fd, void *buffer, size_t size, uint64_t at);

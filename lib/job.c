@@ -86,7 +86,7 @@ int job_end(struct job *job, int err)
 	s->up_to = up_to(job);
 	s->pages_written = job->written / g->page;
 	s->pages_skipped = job->skipped / g->page;
-	s->ms = gmem_now_ms() - job->start;
+	s->ms = job->ms ?: gmem_now_ms() - job->start;
 	s->method = job->method;
 	s->direct = job->direct;
 	s->thread = g->thread;
@@ -471,6 +471,7 @@ static int run(struct job *job, struct worker *worker, unsigned int n)
 	unsigned int i;
 
 	n = run_workers(job, worker, n);
+	job->ms = gmem_now_ms() - job->start;
 	g->stats.threads = n;
 	for (i = 0; i < n; i++)
 		g->thread[i] = worker[i].stats;

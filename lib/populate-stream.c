@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
 /* Populate from a stream: a pipe, a socket, stdin; whatever its chunks are. */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <poll.h>
@@ -8,6 +9,8 @@
 #include <unistd.h>
 
 #include "internal.h"
+
+#define PIPE_SIZE	(1 << 20)
 
 ssize_t stream_read(struct gmem *g, int fd, void *buffer, size_t size, uint64_t at)
 {
@@ -28,6 +31,18 @@ ssize_t stream_read(struct gmem *g, int fd, void *buffer, size_t size, uint64_t 
 		if (errno != EINTR && errno != EAGAIN)
 			return gmem_fail(g, -errno, "reading the source at %#" PRIx64 ": %s", at, strerrordesc_np(errno));
 	}
+}
+
+/*
+ * The larger a pipe the fewer times its ends wait for each other. It does not
+ * matter if that fails: it is no pipe, or as large as this user may make it.
+ */
+void stream_widen(int fd)
+{
+	int size = fcntl(fd, F_GETPIPE_SZ);
+
+	if (size >= 0 && size < PIPE_SIZE)
+		fcntl(fd, F_SETPIPE_SZ, PIPE_SIZE);
 }
 
 /* A chunk, or what there is before the end; returns how much. */
@@ -128,9 +143,10 @@ static int populate(struct job *job, int fd, uint64_t offset, struct stream *sou
 	if (err)
 		return err;
 
+	stream_widen(source->fd);
 	job->source = source;
 	job->total = source->length == GMEM_ALL ? 0 : length;
-	job->compare_at_once = true;
+	job->compare_at_once = g->verify;
 	job->work = g->method == GMEM_METHOD_IO_URING ? uring_stream : work;
 	job_choose(job, g->method == GMEM_METHOD_IO_URING ? GMEM_METHOD_IO_URING : GMEM_METHOD_WRITE);
 	return job_run(job, 1);

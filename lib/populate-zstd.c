@@ -379,8 +379,10 @@ static int populate_in_sequence(struct job *job, int fd, uint64_t offset, struct
 	if (err)
 		return err;
 
+	if (!image->is_file)
+		stream_widen(image->out.fd);
 	job->total = length == GMEM_ALL ? 0 : length;
-	job->compare_at_once = true;
+	job->compare_at_once = job->g->verify;
 	job->work = work_in_sequence;
 	job_choose(job, GMEM_METHOD_WRITE);
 	return job_run(job, 1);

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
+/* gmem exec: run any program with guest memory as a file descriptor. */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "cli.h"
+
+static uint64_t size;
+
+static const struct option_spec options[] = {
+	{ OPTION_SIZE, 's', "size", "SIZE", "how much guest memory (needed)", &size, NULL, NULL },
+	OPTIONS_COMMON
+};
+
+static const struct command_spec spec = {
+	.synopsis = "--size SIZE [OPTION]... [--] COMMAND [ARG]...",
+	.about = "Run COMMAND with the guest_memfd of a new VM as an open descriptor: 3, or the\n"
+		 "next that is free. $GMEM_FD is its number, as is {} in the ARGs. It can be\n"
+		 "written in whole pages, but not opened by name, like /dev/fd/3:\n\n"
+		 "  gmem exec --size 512M -- sh -c 'zstdcat ram.zst | dd obs=1M >&$GMEM_FD'\n\n"
+		 "Then tells, on stderr, how much is populated. Exit status: that of COMMAND.",
+	.options = options,
+};
+
+/* {} is the descriptor. */
+static char *replace(const char *arg, const char *number)
+{
+	const char *braces;
+	char *result, *grown;
+
+	result = strdup("");
+	while (result && (braces = strstr(arg, "{}"))) {
+		if (asprintf(&grown, "%s%.*s%s", result, (int)(braces - arg), arg, number) < 0)
+			return NULL;
+		free(result);
+		result = grown;
+		arg = braces + 2;
+	}
+	if (!result || asprintf(&grown, "%s%s", result, arg) < 0)
+		return NULL;
+	free(result);
+	return grown;
+}
+
+/* The first from 3 on that the command does not inherit something else as. */
+static int inheritable(int memory)
+{
+	int fd = 3, flags;
+
+	while ((flags = fcntl(fd, F_GETFD)) >= 0 && !(flags & FD_CLOEXEC))
+		fd++;
+	if (fd == memory)
+		fcntl(fd, F_SETFD, 0);
+	else if (dup2(memory, fd) < 0)
+		die("no file descriptor for the command: %s", strerror(errno));
+	return fd;
+}
+
+static void run_child(char **argv, int memory)
+{
+	int fd = inheritable(memory);
+	char number[16];
+
+	snprintf(number, sizeof(number), "%d", fd);
+	if (setenv("GMEM_FD", number, 1))
+		die("out of memory");
+	for (char **arg = argv + 1; *arg; arg++) {
+		*arg = replace(*arg, number);
+		if (!*arg)
+			die("out of memory");
+	}
+	execvp(argv[0], argv);
+	warn("%s: %s", argv[0], strerror(errno));
+	_exit(errno == ENOENT ? 127 : 126);
+}
+
+static uint64_t populated(struct gmem *g, int fd)
+{
+	struct gmem_range range = { 0, 0 };
+	uint64_t sum = 0;
+	int err;
+
+	while (!(err = gmem_next_populated(g, fd, range.offset + range.length, &range)))
+		sum += range.length;
+	if (err != -ENXIO)
+		warn("%s", gmem_error(g));
+	return sum;
+}
+
+static void report(uint64_t bytes, int status)
+{
+	uint64_t page = sysconf(_SC_PAGESIZE);
+	char is[32], of[32];
+
+	if (output.json) {
+		json_object(NULL);
+		json_uint("status", status);
+		json_uint("size", size);
+		json_uint("populated", bytes);
+		json_uint("pages", bytes / page);
+		json_end();
+	} else if (!output.quiet) {
+		fprintf(stderr, "gmem exec: %" PRIu64 " pages populated, %s of %s\n",
+			bytes / page, format_size(is, bytes), format_size(of, size));
+	}
+}
+
+int cmd_exec(int argc, char **argv)
+{
+	int operand = parse_options(argc, argv, &spec), memory, status;
+	uint64_t real_size;
+	struct gmem *g;
+	pid_t child;
+
+	if (!argv[operand])
+		die_usage("which COMMAND?");
+	if (!size)
+		die_usage("--size is needed: how much guest memory?");
+
+	if (gmem_new(&g))
+		die("out of memory");
+	memory = make_guest_memory(g, size);
+	if (!(gmem_adopt(g, memory, &real_size) & GMEM_CAN_WRITE) && !output.quiet)
+		warn("this kernel has no GUEST_MEMFD_FLAG_WRITE: the descriptor can only be mapped");
+
+	/* What ^C is to end is the command. */
+	signal(SIGINT, SIG_IGN);
+	signal(SIGQUIT, SIG_IGN);
+	child = fork();
+	if (child < 0)
+		die("cannot start a process: %s", strerror(errno));
+	if (!child) {
+		signal(SIGINT, SIG_DFL);
+		signal(SIGQUIT, SIG_DFL);
+		run_child(argv + operand, memory);
+	}
+	while (waitpid(child, &status, 0) < 0)
+		if (errno != EINTR)
+			die("waiting for the command: %s", strerror(errno));
+	status = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+
+	report(populated(g, memory), status);
+	gmem_free(g);
+	return status;
+}

@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
+/* gmem load: populate guest memory from an image, and report. */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cli.h"
+
+enum format { FORMAT_AUTO, FORMAT_RAW, FORMAT_ZSTD };
+
+static struct {
+	uint64_t size, offset, chunk;
+	unsigned int threads, fd;
+	enum gmem_method method;
+	enum gmem_zero zero;
+	enum format format;
+	const char *order;
+	bool pad, direct, verify, has_fd;
+} opt;
+
+/* Which of the words is it? */
+static int choice(const struct option_spec *o, const char *value, const char *const *words, size_t n)
+{
+	char why[128];
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		if (!strcmp(value, words[i]))
+			return i;
+	snprintf(why, sizeof(why), "one of: %s", o->words);
+	die_option(o, value, why);
+}
+
+static void set_method(const struct option_spec *o, const char *value)
+{
+	static const char *const words[] = { "auto", "write", "mmap", "sendfile", "io_uring" };
+
+	opt.method = choice(o, value, words, ARRAY_SIZE(words));
+}
+
+static void set_zero(const struct option_spec *o, const char *value)
+{
+	static const char *const words[] = { "auto", "fresh", "write" };
+
+	opt.zero = choice(o, value, words, ARRAY_SIZE(words));
+}
+
+static void set_format(const struct option_spec *o, const char *value)
+{
+	static const char *const words[] = { "auto", "raw", "zstd" };
+
+	opt.format = choice(o, value, words, ARRAY_SIZE(words));
+}
+
+static void set_fd(const struct option_spec *o, const char *value)
+{
+	uint64_t fd;
+
+	if (!parse_size(value, &fd) || fd > INT32_MAX || fcntl(fd, F_GETFD) < 0)
+		die_option(o, value, "not an open file descriptor");
+	opt.fd = fd;
+	opt.has_fd = true;
+}
+
+static const struct option_spec options[] = {
+	{ OPTION_SIZE, 's', "size", "SIZE", "how much guest memory (what the image needs)", &opt.size, NULL, NULL },
+	{ OPTION_SIZE, 0, "offset", "SIZE", "where in guest memory to begin (0)", &opt.offset, NULL, NULL },
+	{ OPTION_CALL, 0, "fd", "N", "populate this guest_memfd, an open descriptor", NULL, set_fd, NULL },
+	{ OPTION_CALL, 'f', "format", "FORMAT", "auto, raw or zstd (auto; stdin: raw)", NULL, set_format, "auto raw zstd" },
+	{ OPTION_CALL, 'm', "method", "METHOD", "auto, write, mmap, sendfile or io_uring (auto)", NULL, set_method, "auto write mmap sendfile io_uring" },
+	{ OPTION_CALL, 'z', "zero", "HOW", "skip zeros: auto, fresh: all of them; or write", NULL, set_zero, "auto fresh write" },
+	{ OPTION_NUMBER, 't', "threads", "N", "threads that populate (as many as pay)", &opt.threads, NULL, NULL },
+	{ OPTION_SIZE, 0, "chunk", "SIZE", "what a thread does at a time (1M)", &opt.chunk, NULL, NULL },
+	{ OPTION_STRING, 0, "order", "FILE", "populate the ranges first that this order file has", &opt.order, NULL, NULL },
+	{ OPTION_FLAG, 0, "direct", NULL, "read past the page cache, where that works", &opt.direct, NULL, NULL },
+	{ OPTION_FLAG, 0, "pad", NULL, "fill up the last page with zeros", &opt.pad, NULL, NULL },
+	{ OPTION_FLAG, 0, "verify", NULL, "compare every byte afterwards", &opt.verify, NULL, NULL },
+	OPTIONS_COMMON
+};
+
+static const struct command_spec spec = {
+	.synopsis = "[OPTION]... IMAGE",
+	.about = "Populate guest memory from IMAGE, - for stdin, and report how that went. The\n"
+		 "memory is a guest_memfd of a VM of our own, gone afterwards, or that of --fd.",
+	.options = options,
+};
+
+static struct gmem *context;
+
+static void on_signal(int sig)
+{
+	(void)sig;
+	gmem_cancel(context);
+}
+
+static void cancel_on_signals(void)
+{
+	struct sigaction sa = { .sa_handler = on_signal, .sa_flags = SA_RESETHAND };
+
+	sigaction(SIGINT, &sa, NULL);
+	sigaction(SIGTERM, &sa, NULL);
+}
+
+static int open_image(const char *path)
+{
+	int fd;
+
+	if (!strcmp(path, "-"))
+		return STDIN_FILENO;
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		die("%s: %s", path, strerror(errno));
+	return fd;
+}
+
+/* Can it be read in any order, from its beginning? */
+static bool is_file(int image)
+{
+	struct stat st;
+
+	return !fstat(image, &st) && (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode)) &&
+	       image != STDIN_FILENO;
+}
+
+static enum format find_format(int image)
+{
+	static const unsigned char zstd[] = { 0x28, 0xb5, 0x2f, 0xfd };
+	unsigned char magic[4];
+
+	if (opt.format != FORMAT_AUTO)
+		return opt.format;
+	return is_file(image) && pread(image, magic, 4, 0) == 4 && !memcmp(magic, zstd, 4) ?
+		FORMAT_ZSTD : FORMAT_RAW;
+}
+
+/* What the image needs, in whole pages. */
+static uint64_t image_size(struct gmem *g, const char *path, int image, enum format format)
+{
+	uint64_t page = sysconf(_SC_PAGESIZE), size;
+	struct stat st;
+	off_t end;
+
+	if (!is_file(image))
+		die_usage("--size is needed: how large %s is cannot be known in advance", path);
+	if (format == FORMAT_ZSTD) {
+		if (gmem_zstd_size(g, image, &size))
+			die_usage("--size is needed: %s: %s", path, gmem_error(g));
+	} else {
+		fstat(image, &st);
+		end = S_ISREG(st.st_mode) ? st.st_size : lseek(image, 0, SEEK_END);
+		if (end < 0)
+			die("%s: %s", path, strerror(errno));
+		size = end;
+	}
+	size = opt.offset + (size + page - 1) / page * page;
+	return size ?: page;
+}
+
+static void read_order(struct gmem *g)
+{
+	struct gmem_range *ranges;
+	size_t n;
+	int fd;
+
+	fd = open(opt.order, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		die_usage("--order %s: %s", opt.order, strerror(errno));
+	if (gmem_order_read(g, fd, &ranges, &n) || gmem_set_order(g, ranges, n))
+		die_usage("--order %s: %s", opt.order, gmem_error(g));
+	free(ranges);
+	close(fd);
+}
+
+static void set_options(struct gmem *g)
+{
+	char value[32];
+
+	gmem_set_method(g, opt.method);
+	gmem_set_zero(g, opt.zero);
+	gmem_set_pad(g, opt.pad);
+	gmem_set_direct(g, opt.direct);
+	gmem_set_verify(g, opt.verify);
+	gmem_set_progress(g, show_progress, (void *)"populating");
+	if (gmem_set_threads(g, opt.threads))
+		die_usage("--threads %u: %s", opt.threads, gmem_error(g));
+	if (opt.chunk && gmem_set_chunk(g, opt.chunk))
+		die_usage("--chunk %s: %s", format_size(value, opt.chunk), gmem_error(g));
+	if (opt.order)
+		read_order(g);
+}
+
+static int populate(struct gmem *g, int memory, int image, enum format format)
+{
+	if (format == FORMAT_ZSTD)
+		return gmem_populate_zstd(g, memory, opt.offset, image, GMEM_ALL);
+	if (is_file(image))
+		return gmem_populate_file(g, memory, opt.offset, image, 0, GMEM_ALL);
+	return gmem_populate_stream(g, memory, opt.offset, image, GMEM_ALL);
+}
+
+static double rate(const struct gmem_stats *s)
+{
+	return s->ms > 0 ? s->bytes / 1048576.0 / (s->ms / 1000) : 0;
+}
+
+static void print_json(const char *path, enum format format, const struct gmem_stats *s, const char *error)
+{
+	unsigned int i;
+
+	json_object(NULL);
+	json_string("image", path);
+	json_string("format", format == FORMAT_ZSTD ? "zstd" : "raw");
+	json_bool("ok", !error);
+	if (error)
+		json_string("error", error);
+	json_uint("bytes", s->bytes);
+	json_uint("up_to", s->up_to);
+	json_uint("pages_written", s->pages_written);
+	json_uint("pages_skipped", s->pages_skipped);
+	json_double("ms", s->ms);
+	json_double("mib_per_s", rate(s));
+	json_string("method", gmem_method_name(s->method));
+	json_string("why", s->why);
+	json_bool("direct", s->direct);
+	json_bool("verified", opt.verify && !error);
+	json_array("threads");
+	for (i = 0; i < s->threads; i++) {
+		json_object(NULL);
+		json_uint("bytes", s->thread[i].bytes);
+		json_double("ms", s->thread[i].ms);
+		json_end();
+	}
+	json_end();
+	json_end();
+}
+
+static void print_report(const char *path, const struct gmem_stats *s)
+{
+	unsigned int i;
+	char size[32];
+
+	printf("%s: %s populated in %.1f ms, %.0f MiB/s\n", path, format_size(size, s->bytes), s->ms, rate(s));
+	printf("  method   %s: %s\n", gmem_method_name(s->method), s->why);
+	if (opt.direct)
+		printf("  source   %s\n", s->direct ? "read past the page cache" : "read through the page cache: it has no O_DIRECT");
+	printf("  pages    %" PRIu64 " written, %" PRIu64 " skipped (zeros)\n", s->pages_written, s->pages_skipped);
+	printf("  threads  %u:", s->threads);
+	for (i = 0; i < s->threads; i++)
+		printf("%s %s in %.1f ms", i ? "," : "", format_size(size, s->thread[i].bytes), s->thread[i].ms);
+	putchar('\n');
+	if (opt.verify)
+		printf("  verified every byte\n");
+}
+
+int cmd_load(int argc, char **argv)
+{
+	int operand = parse_options(argc, argv, &spec), image, memory, err;
+	const char *path = argv[operand];
+	enum format format;
+	struct gmem *g;
+
+	if (!path)
+		die_usage("which IMAGE? - is stdin");
+	if (argv[operand + 1])
+		die_usage("unexpected argument: %s", argv[operand + 1]);
+	if (opt.has_fd && opt.size)
+		die_usage("--size: the guest memory of --fd has its size");
+
+	if (gmem_new(&g))
+		die("out of memory");
+	set_options(g);
+	image = open_image(path);
+	format = find_format(image);
+	if (opt.has_fd)
+		memory = opt.fd;
+	else
+		memory = make_guest_memory(g, opt.size ?: image_size(g, path, image, format));
+
+	context = g;
+	cancel_on_signals();
+	err = populate(g, memory, image, format);
+	end_progress();
+
+	if (err)
+		warn("%s: %s (all below %#" PRIx64 " of guest memory is done)",
+		     path, gmem_error(g), gmem_stats(g)->up_to);
+	if (output.json)
+		print_json(path, format, gmem_stats(g), err ? gmem_error(g) : NULL);
+	else if (!err && !output.quiet)
+		print_report(path, gmem_stats(g));
+
+	gmem_free(g);
+	return err ? EXIT_FAILED : EXIT_OK;
+}
