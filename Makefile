@@ -2,9 +2,14 @@
 # The front door. No logic here: each target calls a script that also works by
 # hand and has a --help of its own.
 
-.PHONY: help demo test series clean distclean
+.PHONY: all install uninstall deb help demo test series clean distclean
+
+all: ; @lab/packages lib && lib/build
 
 help:
+	@echo 'make            build libgmem and gmem'
+	@echo 'make install    install them (PREFIX=/usr/local, DESTDIR=); make uninstall'
+	@echo 'make deb        build their Debian packages into build/deb'
 	@echo 'make demo       build the kernel, boot it and see write() fill guest memory'
 	@echo 'make test       run every check and test (TESTS=tests/x.t: that one)'
 	@echo 'make series     write the kernel change as a mail-ready series to build/'
@@ -13,6 +18,10 @@ help:
 	@echo
 	@echo 'KERNEL_SRC=/path make ...  uses a Linux 7.3 tree of yours instead of Debian'\''s'
 	@echo 'lab/boot -- COMMAND        runs a command on the patched kernel (lab/boot --help)'
+
+install: ; @lab/packages lib && lib/install
+uninstall: ; @lib/install --uninstall
+deb: ; @lab/packages && debian/build
 
 demo: ; @lab/packages && demo/run
 test: ; @lab/packages && tests/run $(TESTS)
