@@ -12,6 +12,9 @@
 
 #include "demo.h"
 
+/* Any free place, aligned to 2 MiB: demo/image.c says why. */
+#define MAP_AT		((void *)(1ul << 45))
+
 /* WRITE is what this is about; memcpy and the verification need the others. */
 #define GMEM_FLAGS	(GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_INIT_SHARED | \
 			 GUEST_MEMFD_FLAG_WRITE)
@@ -72,7 +75,7 @@ void *gmem_map(int gmem, size_t size, int prot)
 {
 	void *mem;
 
-	mem = mmap(NULL, size, prot, MAP_SHARED, gmem, 0);
+	mem = mmap(MAP_AT, size, prot, MAP_SHARED, gmem, 0);
 	if (mem == MAP_FAILED)
 		err(EXIT_FAILURE, "cannot map the guest_memfd");
 

@@ -13,6 +13,13 @@
 
 /* What the guest's 32-bit code can reach, with room left for the code. */
 #define IMAGE_MAX	(3ULL << 30)
+/*
+ * The image starts an odd number of pages after a multiple of 2 MiB, what it is
+ * copied to on one: QEMU's TCG can't cope with source and destination that have
+ * the low bits of their page numbers in common (docs/performance.md).
+ */
+#define HUGE		(2ul << 20)
+#define SKEW		(13ul << 12)
 
 /*
  * Past the page cache where that works: the image is read once, and a second
@@ -57,6 +64,20 @@ static size_t image_size(int fd, const char *path)
 	return size;
 }
 
+static void *image_memory(size_t size)
+{
+	size_t length = size + SKEW + HUGE;
+	char *memory;
+
+	memory = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (memory == MAP_FAILED)
+		err(EXIT_FAILURE, "no memory for %zu bytes of image", size);
+	/* Quicker to read into; does no harm where there are no huge pages. */
+	madvise(memory, length, MADV_HUGEPAGE);
+
+	return (char *)(((uintptr_t)memory + HUGE - 1) & -HUGE) + SKEW;
+}
+
 struct image image_read(const char *path)
 {
 	struct image image;
@@ -70,13 +91,7 @@ struct image image_read(const char *path)
 	fprintf(stderr, "reading %s\n", path);
 	start = now_ms();
 
-	image.bytes = mmap(NULL, image.size, PROT_READ | PROT_WRITE,
-			   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (image.bytes == MAP_FAILED)
-		err(EXIT_FAILURE, "no memory for %zu bytes of image", image.size);
-	/* Quicker to read into; does no harm where there are no huge pages. */
-	madvise(image.bytes, image.size, MADV_HUGEPAGE);
-
+	image.bytes = image_memory(image.size);
 	while (done < image.size) {
 		n = pread(fd, image.bytes + done, image.size - done, done);
 		if (n < 0 && errno == EINTR)
