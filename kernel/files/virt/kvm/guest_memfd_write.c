@@ -16,8 +16,10 @@
 #include <linux/cpuset.h>
 #include <linux/fs.h>
 #include <linux/highmem.h>
+#include <linux/kasan.h>
 #include <linux/kvm_host.h>
 #include <linux/mempolicy.h>
+#include <linux/mm_inline.h>
 #include <linux/pagemap.h>
 #include <linux/pipe_fs_i.h>
 #include <linux/sched/signal.h>
@@ -32,6 +34,20 @@
  * which it can be rescheduled or killed.
  */
 #define KVM_GMEM_WRITE_BATCH	64
+
+/*
+ * Is there no page in the range?  Most of the time there is not, and it is one
+ * look instead of one for each page.  No more than a hint: a page can appear at
+ * any moment.
+ */
+static bool kvm_gmem_range_is_absent(struct inode *inode, pgoff_t index,
+				     unsigned int nr)
+{
+	loff_t start = (loff_t)index << PAGE_SHIFT;
+	loff_t end = (loff_t)(index + nr) << PAGE_SHIFT;
+
+	return !filemap_range_has_page(inode->i_mapping, start, end - 1);
+}
 
 /*
  * Does anything but the plain "nearest node" rule say where this file's pages
@@ -60,48 +76,95 @@ static struct page *kvm_gmem_alloc_page(struct inode *inode, pgoff_t index)
 	return folio ? folio_page(folio, 0) : NULL;
 }
 
-/* Returns how many of the @nr pages could be had. */
-static unsigned int kvm_gmem_alloc_pages(struct inode *inode, pgoff_t index,
-					 struct page **pages, unsigned int nr)
+/*
+ * Take blocks of contiguous pages, the largest first, but only what is lying
+ * around: a block costs about as much as a page and is filled in one go, and
+ * that is not worth reclaiming or compacting memory for.
+ *
+ * Returns how many of the @nr pages could be had.
+ */
+static unsigned int kvm_gmem_alloc_blocks(gfp_t gfp, struct page **pages,
+					  unsigned int nr)
 {
-	unsigned int i;
+	unsigned int order, i, allocated = 0;
+	struct page *block;
 
-	if (!kvm_gmem_has_placement(inode)) {
-		memset(pages, 0, nr * sizeof(*pages));
-		return alloc_pages_bulk(mapping_gfp_mask(inode->i_mapping), nr,
-					pages);
+	gfp &= ~__GFP_RECLAIM;
+	gfp |= __GFP_NOWARN;
+
+	for (order = ilog2(nr); order; order--) {
+		while (nr - allocated >= 1U << order) {
+			block = alloc_pages(gfp, order);
+			if (!block)
+				break;
+
+			split_page(block, order);
+			for (i = 0; i < 1U << order; i++)
+				pages[allocated++] = block + i;
+		}
 	}
 
-	for (i = 0; i < nr; i++) {
-		pages[i] = kvm_gmem_alloc_page(inode, index + i);
-		if (!pages[i])
-			break;
-	}
-
-	return i;
+	return allocated;
 }
 
 /*
- * Returns how many pages hold PAGE_SIZE bytes of the caller's; @from has been
- * advanced by just as much.
+ * Pages that overwrite others are freed right after that: those come from, and
+ * go back to, the lists of single pages.
+ *
+ * Returns how many of the @nr pages could be had.
+ */
+static unsigned int kvm_gmem_alloc_pages(struct inode *inode, pgoff_t index,
+					 struct page **pages, unsigned int nr,
+					 bool absent)
+{
+	gfp_t gfp = mapping_gfp_mask(inode->i_mapping);
+	unsigned int i = 0;
+
+	if (kvm_gmem_has_placement(inode)) {
+		for (; i < nr; i++) {
+			pages[i] = kvm_gmem_alloc_page(inode, index + i);
+			if (!pages[i])
+				break;
+		}
+		return i;
+	}
+
+	if (absent)
+		i = kvm_gmem_alloc_blocks(gfp, pages, nr);
+	if (i == nr)
+		return nr;
+
+	memset(pages + i, 0, (nr - i) * sizeof(*pages));
+	return i + alloc_pages_bulk(gfp, nr - i, pages + i);
+}
+
+/*
+ * Fill pages that are contiguous in one go.  That takes the direct map, which
+ * has all memory on the 64-bit kernels that guest_memfd is for, and a pointer
+ * without KASAN tag, for the pages may have been allocated one by one.
+ *
+ * Returns how many of the pages hold PAGE_SIZE bytes of the caller's; @from has
+ * been advanced by just as much.
  */
 static unsigned int kvm_gmem_fill_pages(struct page **pages, unsigned int nr,
 					struct iov_iter *from)
 {
-	unsigned int i;
-	size_t copied;
+	unsigned int end, i = 0;
+	size_t bytes, copied;
+	void *to;
 
-	for (i = 0; i < nr; i++) {
-		copied = copy_page_from_iter(pages[i], 0, PAGE_SIZE, from);
-		if (copied != PAGE_SIZE) {
-			iov_iter_revert(from, copied);
-			break;
+	do {
+		to = kasan_reset_tag(page_address(pages[i]));
+		bytes = num_pages_contiguous(pages + i, nr - i) << PAGE_SHIFT;
+		copied = copy_from_iter(to, bytes, from);
+		iov_iter_revert(from, offset_in_page(copied));
+
+		/* Nobody has seen the pages yet: setting the flag can't race. */
+		for (end = i + (copied >> PAGE_SHIFT); i < end; i++) {
+			flush_dcache_page(pages[i]);
+			__SetPageUptodate(pages[i]);
 		}
-
-		/* Nobody has seen the page yet: setting the flag can't race. */
-		flush_dcache_page(pages[i]);
-		__SetPageUptodate(pages[i]);
-	}
+	} while (copied == bytes && i < nr);
 
 	return i;
 }
@@ -127,8 +190,20 @@ static int kvm_gmem_overwrite_folio(struct folio *folio, pgoff_t index,
 	return ret;
 }
 
+static int kvm_gmem_insert_page(struct address_space *mapping, pgoff_t index,
+				struct page *fresh)
+{
+	struct folio *folio = page_folio(fresh);
+	int ret;
+
+	ret = filemap_add_folio(mapping, folio, index, mapping_gfp_mask(mapping));
+	if (!ret)
+		folio_unlock(folio);
+	return ret;
+}
+
 static int kvm_gmem_publish_page(struct inode *inode, pgoff_t index,
-				 struct page *fresh)
+				 struct page *fresh, bool absent)
 {
 	struct address_space *mapping = inode->i_mapping;
 	struct folio *folio;
@@ -136,6 +211,9 @@ static int kvm_gmem_publish_page(struct inode *inode, pgoff_t index,
 
 	if (!kvm_gmem_is_shared_mem(inode, index))
 		return -EPERM;
+
+	if (absent && !kvm_gmem_insert_page(mapping, index, fresh))
+		return 0;
 
 	do {
 		/*
@@ -147,13 +225,9 @@ static int kvm_gmem_publish_page(struct inode *inode, pgoff_t index,
 		if (!IS_ERR(folio))
 			return kvm_gmem_overwrite_folio(folio, index, fresh);
 
-		folio = page_folio(fresh);
-		ret = filemap_add_folio(mapping, folio, index,
-					mapping_gfp_mask(mapping));
+		ret = kvm_gmem_insert_page(mapping, index, fresh);
 	} while (ret == -EEXIST);
 
-	if (!ret)
-		folio_unlock(folio);
 	return ret;
 }
 
@@ -162,20 +236,23 @@ static int kvm_gmem_publish_page(struct inode *inode, pgoff_t index,
  * found, and PUNCH_HOLE out of the batch, as for fallocate().  Like there, it
  * is taken shared: writers exclude each other only page by page.
  *
- * Returns how many pages were published, and in @err what stopped it.
+ * Returns how many pages were published, and in @err what stopped it.  The
+ * references to those are gone.
  */
 static unsigned int kvm_gmem_publish_pages(struct inode *inode, pgoff_t index,
 					   struct page **pages, unsigned int nr,
-					   int *err)
+					   bool absent, int *err)
 {
 	unsigned int i;
 
 	filemap_invalidate_lock_shared(inode->i_mapping);
 
 	for (i = 0; i < nr; i++) {
-		*err = kvm_gmem_publish_page(inode, index + i, pages[i]);
+		*err = kvm_gmem_publish_page(inode, index + i, pages[i], absent);
 		if (*err)
 			break;
+
+		put_page(pages[i]);
 	}
 
 	filemap_invalidate_unlock_shared(inode->i_mapping);
@@ -192,20 +269,22 @@ static unsigned int kvm_gmem_write_batch(struct inode *inode, pgoff_t index,
 {
 	struct page *pages[KVM_GMEM_WRITE_BATCH];
 	unsigned int nr, allocated, filled, published;
+	bool absent;
 
 	nr = min(iov_iter_count(from) >> PAGE_SHIFT, ARRAY_SIZE(pages));
+	absent = kvm_gmem_range_is_absent(inode, index, nr);
 
-	allocated = kvm_gmem_alloc_pages(inode, index, pages, nr);
+	allocated = kvm_gmem_alloc_pages(inode, index, pages, nr, absent);
 	if (!allocated) {
 		*err = -ENOMEM;
 		return 0;
 	}
 
 	filled = kvm_gmem_fill_pages(pages, allocated, from);
-	published = kvm_gmem_publish_pages(inode, index, pages, filled, err);
+	published = kvm_gmem_publish_pages(inode, index, pages, filled, absent,
+					   err);
 
-	/* What the file does not hold by now is freed by this. */
-	release_pages(pages, allocated);
+	release_pages(pages + published, allocated - published);
 
 	iov_iter_revert(from, (size_t)(filled - published) << PAGE_SHIFT);
 
