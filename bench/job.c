@@ -3,6 +3,7 @@
 #include <err.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -18,6 +19,7 @@
 struct worker {
 	const struct method *method;
 	struct part part;
+	unsigned int cpu;
 	pthread_t thread;
 	pthread_barrier_t *start;
 };
@@ -81,6 +83,13 @@ static void file_prepare(const struct method *method, struct part *whole)
 static void *work(void *arg)
 {
 	struct worker *worker = arg;
+	cpu_set_t cpu;
+
+	/* Or they might wait, and then run, on the same one. */
+	CPU_ZERO(&cpu);
+	CPU_SET(worker->cpu, &cpu);
+	if (sched_setaffinity(0, sizeof(cpu), &cpu))
+		warn("no processor %u for a thread of its own", worker->cpu);
 
 	pthread_barrier_wait(worker->start);
 	worker->method->populate(&worker->part);
@@ -106,7 +115,7 @@ static uint64_t run_threads(const struct method *method, const struct part *whol
 
 	pthread_barrier_init(&barrier, NULL, threads + 1);
 	for (i = 0; i < threads; i++) {
-		workers[i] = (struct worker){ .method = method, .start = &barrier };
+		workers[i] = (struct worker){ .method = method, .cpu = i, .start = &barrier };
 		split(whole, threads, i, &workers[i].part);
 		if (pthread_create(&workers[i].thread, NULL, work, &workers[i]))
 			err(EXIT_FAILURE, "cannot start a thread");
