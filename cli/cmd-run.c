@@ -126,9 +126,7 @@ static int set_up_boot(struct vmm *vmm)
 	gmem_set_method(vmm->gmem, args.method);
 	if (boot_load(vmm, &boot))
 		return -1;
-	if (args.record_order && trap_create(vmm, true, false))
-		return -1;
-	if (memory_add_to_guest(vmm, args.record_order))
+	if ((args.record_order && memory_watch(vmm)) || memory_add(vmm))
 		return -1;
 	return set_up_cpus(vmm);
 }
@@ -153,23 +151,23 @@ static int read_order(struct vmm *vmm, struct gmem *gmem)
 	return err ? vmm_fail(vmm, "--order %s: %s", args.order, gmem_error(gmem)) : 0;
 }
 
-static int set_up_demand(struct vmm *vmm, struct gmem *gmem, int *image)
+static int populate_on_demand(struct vmm *vmm, struct gmem *gmem)
 {
-	*image = open(args.restore, O_RDONLY | O_CLOEXEC);
-	if (*image < 0)
-		return vmm_fail(vmm, "cannot read %s: %m", args.restore);
 	gmem_set_method(gmem, args.method);
-	return read_order(vmm, gmem) || trap_demand(vmm, gmem, *image) ? -1 : 0;
+	if (read_order(vmm, gmem) || demand_create(vmm))
+		return -1;
+	return demand_begin(vmm, gmem, args.restore);
 }
 
-static int set_up_all(struct vmm *vmm)
+static int populate_all(struct vmm *vmm)
 {
+	gmem_set_method(vmm->gmem, args.method);
 	if (isatty(STDERR_FILENO))
 		gmem_set_progress(vmm->gmem, show_progress, "restoring");
 	if (read_order(vmm, vmm->gmem) || memory_restore(vmm, args.restore))
 		return -1;
 	end_progress();
-	return 0;
+	return memory_add(vmm);
 }
 
 static int check_measure(struct vmm *vmm, const struct state *state)
@@ -181,25 +179,20 @@ static int check_measure(struct vmm *vmm, const struct state *state)
 	return 0;
 }
 
-static int restore_machine(struct vmm *vmm, const struct state *state, struct gmem *gmem, int *image)
+static int restore_machine(struct vmm *vmm, const struct state *state, struct gmem *gmem)
 {
-	bool trap = args.demand || args.record_order;
-
 	if (check_measure(vmm, state) || vmm_create(vmm, state->mem_size, state->nr_cpus))
 		return -1;
-	gmem_set_method(vmm->gmem, args.method);
-	if (trap && trap_create(vmm, args.record_order, args.demand))
+	if (args.record_order && memory_watch(vmm))
 		return -1;
-	if (memory_add_to_guest(vmm, trap))
-		return -1;
-	if (args.demand ? set_up_demand(vmm, gmem, image) : set_up_all(vmm))
+	if (args.demand ? populate_on_demand(vmm, gmem) : populate_all(vmm))
 		return -1;
 	if (vmm_create_cpus(vmm) || state_restore(vmm, state))
 		return -1;
-	return args.demand ? trap_start_background(vmm) : 0;
+	return args.demand ? demand_start_background(vmm) : 0;
 }
 
-static int set_up_restore(struct vmm *vmm, struct gmem *gmem, int *image)
+static int set_up_restore(struct vmm *vmm, struct gmem *gmem)
 {
 	struct state state = { 0 };
 	char *path;
@@ -209,7 +202,7 @@ static int set_up_restore(struct vmm *vmm, struct gmem *gmem, int *image)
 		return vmm_fail(vmm, "out of memory");
 	ret = state_read(vmm, path, &state);
 	if (!ret)
-		ret = restore_machine(vmm, &state, gmem, image);
+		ret = restore_machine(vmm, &state, gmem);
 	state_free(&state);
 	free(path);
 	return ret;
@@ -265,7 +258,7 @@ static void json_time(const char *key, double ms)
 		json_null(key);
 }
 
-static void tell_json(const struct vmm *vmm, size_t touched)
+static void tell_json(const struct vmm *vmm)
 {
 	json_object(NULL);
 	json_string("outcome", outcome_in_words(vmm));
@@ -274,47 +267,57 @@ static void tell_json(const struct vmm *vmm, size_t touched)
 	json_double("populate_ms", vmm->populate_ms);
 	json_time("first_instruction_ms", vmm->first_instruction_ms);
 	json_time("first_userspace_ms", vmm->first_userspace_ms);
-	json_uint("touches", touched);
+	if (vmm->demand)
+		json_uint("demand_faults", vmm->demand->faults);
+	if (vmm->record)
+		json_uint("touched_pages", vmm->record->pages);
 	json_end();
 }
 
-static void tell_end(const struct vmm *vmm, size_t touched)
+static void tell_end(const struct vmm *vmm)
 {
+	char size[32];
+
 	if (output.json)
-		tell_json(vmm, touched);
+		tell_json(vmm);
 	if (output.quiet || output.json)
 		return;
-	if (args.demand)
-		fprintf(stderr, "gmem run: populated by %s, on demand where the guest waited: %zu times\n",
-			method_in_words(vmm), touched);
+	if (vmm->demand)
+		fprintf(stderr, "gmem run: %s populated by %s while it ran, it waited for %zu parts of %llu KiB\n",
+			format_size(size, vmm->populated), method_in_words(vmm), vmm->demand->faults,
+			(unsigned long long)vmm->mem.slot_size >> 10);
+	if (vmm->record)
+		fprintf(stderr, "gmem run: it touched %llu pages, see %s\n",
+			(unsigned long long)vmm->record->pages, args.record_order);
 	fprintf(stderr, "gmem run: first instruction after %.1f ms", vmm->first_instruction_ms);
 	if (vmm->first_userspace_ms)
 		fprintf(stderr, ", first line from user space after %.1f ms", vmm->first_userspace_ms);
 	fprintf(stderr, "; %s\n", outcome_in_words(vmm));
 }
 
-/* What counts once all threads have ended. */
+/* What counts once the guest has ended. */
 static int finish(struct vmm *vmm)
 {
-	size_t touched = vmm->trap ? vmm->trap->touched : 0;
 	int ret = 0;
 
-	if (args.demand) {
-		const struct gmem_stats *stats = trap_stop_population(vmm);
+	if (vmm->demand) {
+		const struct gmem_stats *stats = demand_stop(vmm);
 
 		vmm->method = stats->method;
 		vmm->populated = stats->bytes;
 		vmm->populate_ms = stats->ms;
 	}
-	if (args.record_order && vmm->outcome != VMM_DIED)
-		ret = trap_write_order(vmm, args.record_order);
-	tell_end(vmm, touched);
+	if (vmm->record)
+		ret = record_write(vmm, args.record_order);
+	tell_end(vmm);
 	return ret;
 }
 
-static int run(struct vmm *vmm, struct gmem *gmem, int *image)
+static int run(struct vmm *vmm, struct gmem *gmem)
 {
-	if (args.restore ? set_up_restore(vmm, gmem, image) : set_up_boot(vmm))
+	if (args.restore ? set_up_restore(vmm, gmem) : set_up_boot(vmm))
+		return -1;
+	if (args.record_order && record_start(vmm))
 		return -1;
 	if (listen_for_snapshots(vmm))
 		return -1;
@@ -328,7 +331,7 @@ static int run(struct vmm *vmm, struct gmem *gmem, int *image)
 
 int cmd_run(int argc, char **argv)
 {
-	int operand = parse_options(argc, argv, &spec), image = -1, ret;
+	int operand = parse_options(argc, argv, &spec), ret;
 	struct vmm vmm;
 	struct gmem *gmem;
 
@@ -339,11 +342,9 @@ int cmd_run(int argc, char **argv)
 	if (gmem_new(&gmem))
 		die("out of memory");
 
-	ret = run(&vmm, gmem, &image);
+	ret = run(&vmm, gmem);
 	vmm_destroy(&vmm);
 	gmem_free(gmem);
-	if (image >= 0)
-		close(image);
 	if (ret || vmm.outcome == VMM_DIED)
 		die("%s", vmm.error);
 	return vmm.signal ? 128 + vmm.signal : EXIT_OK;

@@ -16,6 +16,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "kvm-api.h"
 #include "vmm.h"
 
 #define PIECE		(1ull << 20)
@@ -239,9 +240,21 @@ static int save_memory(struct vmm *vmm, struct request *r)
 
 static int save(struct vmm *vmm, struct request *r)
 {
-	if (trap_finish_population(vmm) || vmm_pause(vmm))
+	int ret;
+
+	if (demand_finish(vmm))
 		return -1;
-	return save_memory(vmm, r) || state_save(vmm, r->state) ? -1 : 0;
+	if (vmm_pause(vmm))
+		ret = vmm_fail(vmm, "the guest has ended");
+	else
+		ret = save_memory(vmm, r) || state_save(vmm, r->state) ? -1 : 0;
+	if (!ret && !answer(r->client, "ok %" PRIu64, r->done) && r->stop)
+		vmm_end(vmm, VMM_STOPPED);
+	/* A guest that heeds it does not take the pause for a lockup. */
+	for (unsigned int i = 0; i < vmm->nr_cpus; i++)
+		ioctl(vmm->cpus[i].fd, KVM_KVMCLOCK_CTRL, 0);
+	vmm_resume(vmm);
+	return ret;
 }
 
 /* A snapshot that fails is the client's problem, and no reason for the guest to end. */
@@ -263,12 +276,8 @@ static void serve(struct vmm *vmm, struct request *r)
 		answer(r->client, "error this is gmem run, which knows \"snapshot\"");
 		return;
 	}
-	if (save(vmm, r)) {
+	if (save(vmm, r))
 		report_failure(vmm, r);
-	} else if (!answer(r->client, "ok %" PRIu64, r->done) && r->stop) {
-		vmm_end(vmm, VMM_STOPPED);
-	}
-	vmm_resume(vmm);
 }
 
 void control_accept(struct vmm *vmm)

@@ -151,6 +151,7 @@ int cpu_create(struct vmm *vmm, struct cpu *cpu, unsigned int index)
 
 	cpu->vmm = vmm;
 	cpu->index = index;
+	cpu->parked = true;
 	cpu->fd = ioctl(vmm->vm, KVM_CREATE_VCPU, index);
 	if (cpu->fd < 0 || size < 0)
 		return vmm_fail(vmm, "KVM cannot create processor %u: %m", index);
@@ -268,41 +269,54 @@ static void serve_exit(struct cpu *cpu)
 	vmm_end(vmm, VMM_DIED);
 }
 
-/* The guest touched memory that is not open to it (yet). */
-static void serve_memory_fault(struct cpu *cpu)
-{
-	struct vmm *vmm = cpu->vmm;
-	struct kvm_memory_fault *fault = kvm_memory_fault(cpu->run);
-	uint64_t offset;
+/* -- waiting ------------------------------------------------------------------------ */
 
-	if (!memory_offset(&vmm->mem, fault->gpa, &offset)) {
-		vmm_fail(vmm, "the guest died: KVM has no memory for its address %#llx",
-			 (unsigned long long)fault->gpa);
-		vmm_end(vmm, VMM_DIED);
-	} else if (trap_touch(vmm, offset, PAGE_SIZE)) {
-		vmm_end(vmm, VMM_DIED);
-	}
+static void park(struct cpu *cpu)
+{
+	pthread_mutex_lock(&cpu->vmm->lock);
+	cpu->parked = true;
+	pthread_cond_broadcast(&cpu->vmm->changed);
+	pthread_mutex_unlock(&cpu->vmm->lock);
 }
 
-/* Wait while the machine is paused; false when it is over. */
-static bool go_on(struct cpu *cpu)
+/* Go on when nobody wants the machine paused; false when it is over. */
+static bool unpark(struct cpu *cpu)
 {
 	struct vmm *vmm = cpu->vmm;
 	bool running;
 
 	pthread_mutex_lock(&vmm->lock);
-	if (vmm->pause && vmm->outcome == VMM_RUNNING) {
-		cpu->parked = true;
-		pthread_cond_broadcast(&vmm->changed);
-		while (vmm->pause && vmm->outcome == VMM_RUNNING)
-			pthread_cond_wait(&vmm->changed, &vmm->lock);
-		cpu->parked = false;
-	}
+	while (vmm->pauses && vmm->outcome == VMM_RUNNING)
+		pthread_cond_wait(&vmm->changed, &vmm->lock);
+	cpu->parked = false;
 	running = vmm->outcome == VMM_RUNNING;
 	if (running)
 		cpu->run->immediate_exit = 0;
 	pthread_mutex_unlock(&vmm->lock);
 	return running;
+}
+
+/*
+ * The guest touched memory that is not populated yet. Others need not wait for
+ * this processor while it waits: it will retry what it did.
+ */
+static bool serve_memory_fault(struct cpu *cpu)
+{
+	struct vmm *vmm = cpu->vmm;
+	struct kvm_memory_fault *fault = kvm_memory_fault(cpu->run);
+	uint64_t offset;
+
+	park(cpu);
+	if (!memory_offset(&vmm->mem, fault->gpa, &offset)) {
+		vmm_fail(vmm, "the guest died: KVM has no memory for its address %#llx",
+			 (unsigned long long)fault->gpa);
+		vmm_end(vmm, VMM_DIED);
+	} else {
+		atomic_fetch_add(&vmm->demand->faults, 1);
+		if (demand_touch(vmm, offset, PAGE_SIZE))
+			vmm_end(vmm, VMM_DIED);
+	}
+	return unpark(cpu);
 }
 
 /*
@@ -313,32 +327,36 @@ static void *cpu_main(void *arg)
 {
 	struct cpu *cpu = arg;
 	struct vmm *vmm = cpu->vmm;
+	bool running = unpark(cpu);
 
 	if (cpu->index == 0)
 		vmm->first_instruction_ms = vmm_now_ms() - vmm->start_ms;
-	for (;;) {
+	while (running) {
 		if (!ioctl(cpu->fd, KVM_RUN, 0)) {
 			serve_exit(cpu);
 		} else if (errno == EINTR) {
-			if (!go_on(cpu))
-				return NULL;
-		} else if (errno == EFAULT && vmm->trap && kvm_is_memory_fault(cpu->run)) {
-			serve_memory_fault(cpu);
+			park(cpu);
+			running = unpark(cpu);
+		} else if (errno == EFAULT && vmm->demand && kvm_is_memory_fault(cpu->run)) {
+			running = serve_memory_fault(cpu);
 		} else if (errno != EAGAIN) {
 			vmm_fail(vmm, "KVM cannot run processor %u: %m", cpu->index);
 			vmm_end(vmm, VMM_DIED);
 		}
 	}
+	return NULL;
 }
 
 int cpu_start(struct vmm *vmm, struct cpu *cpu)
 {
-	int err = pthread_create(&cpu->thread, NULL, cpu_main, cpu);
+	int err;
 
-	if (err) {
-		errno = err;
-		return vmm_fail(vmm, "cannot start a thread for processor %u: %m", cpu->index);
-	}
-	cpu->started = true;
-	return 0;
+	/* It does not get past unpark() before we know whom to kick. */
+	pthread_mutex_lock(&vmm->lock);
+	err = pthread_create(&cpu->thread, NULL, cpu_main, cpu);
+	cpu->started = !err;
+	pthread_mutex_unlock(&vmm->lock);
+
+	errno = err;
+	return err ? vmm_fail(vmm, "cannot start a thread for processor %u: %m", cpu->index) : 0;
 }

@@ -52,58 +52,117 @@ void memory_destroy(struct vmm *vmm)
 
 	if (mem->view)
 		munmap(mem->view, mem->size);
-	if (mem->trapped)
-		munmap(mem->trapped, mem->size);
+	if (mem->watched)
+		munmap(mem->watched, mem->size);
+	if (mem->nothing)
+		munmap(mem->nothing, mem->size);
 	if (mem->fd >= 0)
 		close(mem->fd);
 }
 
-/* Have the guest take its pages from the file. */
-static int add_file(struct vmm *vmm, uint32_t slot, uint64_t gpa, uint64_t offset, uint64_t size)
+/*
+ * The guest's pages come from the file itself; where touches are recorded through
+ * a mapping of it, whose page tables then tell; where memory is not populated yet
+ * from a file that is no more, so that KVM_RUN fails there and says where.
+ */
+static int bind_slot(struct vmm *vmm, uint32_t slot, uint64_t offset, uint64_t size, bool absent)
 {
+	struct memory *mem = &vmm->mem;
 	struct kvm_userspace_memory_region2 region = {
 		.slot = slot,
 		.flags = KVM_MEM_GUEST_MEMFD,
-		.guest_phys_addr = gpa,
+		.guest_phys_addr = offset < MEMORY_GAP_START ? offset :
+				   offset - MEMORY_GAP_START + MEMORY_GAP_END,
 		.memory_size = size,
-		.userspace_addr = (uintptr_t)vmm->mem.view + offset,
-		.guest_memfd = vmm->mem.fd,
+		.userspace_addr = (uintptr_t)mem->view + offset,
+		.guest_memfd = mem->fd,
 		.guest_memfd_offset = offset,
 	};
 
-	return ioctl(vmm->vm, KVM_SET_USER_MEMORY_REGION2, &region);
-}
-
-/* Or through a mapping of it, whose permissions tell us of touches. */
-static int add_mapping(struct vmm *vmm, uint32_t slot, uint64_t gpa, uint64_t offset, uint64_t size)
-{
-	struct kvm_userspace_memory_region region = {
-		.slot = slot,
-		.guest_phys_addr = gpa,
-		.memory_size = size,
-		.userspace_addr = (uintptr_t)vmm->mem.trapped + offset,
-	};
-
-	return ioctl(vmm->vm, KVM_SET_USER_MEMORY_REGION, &region);
-}
-
-int memory_add_to_guest(struct vmm *vmm, bool trap)
-{
-	int (*add)(struct vmm *, uint32_t, uint64_t, uint64_t, uint64_t) = trap ? add_mapping : add_file;
-	struct memory *mem = &vmm->mem;
-	uint64_t low = mem->size < MEMORY_GAP_START ? mem->size : MEMORY_GAP_START;
-
-	if (trap) {
-		mem->trapped = mmap(NULL, mem->size, PROT_NONE, MAP_SHARED, mem->fd, 0);
-		if (mem->trapped == MAP_FAILED) {
-			mem->trapped = NULL;
-			return vmm_fail(vmm, "cannot map the guest's memory: %m");
-		}
+	if (absent) {
+		region.userspace_addr = (uintptr_t)mem->nothing + offset;
+		region.guest_memfd = mem->closed_fd;
+	} else if (mem->watched) {
+		region.flags = 0;
+		region.userspace_addr = (uintptr_t)mem->watched + offset;
 	}
-	if (add(vmm, 0, 0, 0, low) ||
-	    (low < mem->size && add(vmm, 1, MEMORY_GAP_END, low, mem->size - low)))
-		return vmm_fail(vmm, "cannot make the guest_memfd the guest's memory: %m");
+	return ioctl(vmm->vm, KVM_SET_USER_MEMORY_REGION2, &region) ?
+		vmm_fail(vmm, "cannot make the guest_memfd the guest's memory: %m") : 0;
+}
+
+static int unbind_slot(struct vmm *vmm, uint32_t slot)
+{
+	struct kvm_userspace_memory_region2 region = { .slot = slot };
+
+	return ioctl(vmm->vm, KVM_SET_USER_MEMORY_REGION2, &region) ?
+		vmm_fail(vmm, "cannot remove memory from the guest: %m") : 0;
+}
+
+static uint64_t slot_size(const struct memory *mem, uint32_t slot)
+{
+	uint64_t left = mem->size - slot * mem->slot_size;
+
+	return left < mem->slot_size ? left : mem->slot_size;
+}
+
+/* Have the guest see what is populated now. No processor may run. */
+int memory_reveal(struct vmm *vmm, uint64_t offset)
+{
+	uint32_t slot = offset / vmm->mem.slot_size;
+
+	if (unbind_slot(vmm, slot))
+		return -1;
+	return bind_slot(vmm, slot, slot * vmm->mem.slot_size, slot_size(&vmm->mem, slot), false);
+}
+
+static int bind_all(struct vmm *vmm, bool absent)
+{
+	struct memory *mem = &vmm->mem;
+
+	for (uint32_t slot = 0; slot * mem->slot_size < mem->size; slot++)
+		if (bind_slot(vmm, slot, slot * mem->slot_size, slot_size(mem, slot), absent))
+			return -1;
 	return 0;
+}
+
+/* All of it, at once. */
+int memory_add(struct vmm *vmm)
+{
+	vmm->mem.slot_size = MEMORY_GAP_START;
+	return bind_all(vmm, false);
+}
+
+/* All of it, in slots that memory_reveal() makes accessible one by one. */
+int memory_add_absent(struct vmm *vmm, uint64_t slot_size)
+{
+	struct memory *mem = &vmm->mem;
+	int ret;
+
+	mem->slot_size = slot_size;
+	mem->nothing = mmap(NULL, mem->size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (mem->nothing == MAP_FAILED) {
+		mem->nothing = NULL;
+		return vmm_fail(vmm, "no room for the guest's memory: %m");
+	}
+	mem->closed_fd = gmem_create(vmm->gmem, vmm->vm, mem->size, mem->flags);
+	if (mem->closed_fd < 0)
+		return vmm_fail(vmm, "%s", gmem_error(vmm->gmem));
+	ret = bind_all(vmm, true);
+	close(mem->closed_fd);
+	mem->closed_fd = -1;
+	return ret;
+}
+
+/* From here on the guest's touches show in the page tables of mem->watched. */
+int memory_watch(struct vmm *vmm)
+{
+	struct memory *mem = &vmm->mem;
+
+	mem->watched = mmap(NULL, mem->size, PROT_READ | PROT_WRITE, MAP_SHARED, mem->fd, 0);
+	if (mem->watched != MAP_FAILED)
+		return 0;
+	mem->watched = NULL;
+	return vmm_fail(vmm, "cannot map the guest's memory: %m");
 }
 
 bool memory_offset(const struct memory *mem, uint64_t gpa, uint64_t *offset)

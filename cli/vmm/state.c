@@ -24,7 +24,7 @@ struct state_header {
 	uint64_t checksum;	/* of what follows */
 };
 
-struct record {
+struct state_record {
 	uint32_t type;
 	uint32_t cpu;
 	uint64_t size;		/* without this header and the padding to 8 bytes */
@@ -128,9 +128,9 @@ static int set_msrs(struct vmm *vmm, int cpu_fd, struct kvm_msrs *msrs, size_t s
 		uint64_t offset;
 
 		/* KVM itself does not wait for memory that is populated on demand. */
-		if (vmm->trap && msr_is_address(e.index) &&
+		if (vmm->demand && msr_is_address(e.index) &&
 		    memory_offset(&vmm->mem, e.data & ~63ull, &offset) &&
-		    trap_touch(vmm, offset, 64))
+		    demand_touch(vmm, offset, 64))
 			return -1;
 		if (cpu_access_msr(cpu_fd, KVM_SET_MSRS, &e)) {
 			struct kvm_msr_entry now = { .index = e.index };
@@ -253,7 +253,7 @@ struct writer {
 static int put(struct writer *w, enum record_type type, const void *bytes, size_t size)
 {
 	static const char padding[8];
-	struct record record = { .type = type, .cpu = w->cpu, .size = size };
+	struct state_record record = { .type = type, .cpu = w->cpu, .size = size };
 
 	fwrite(&record, sizeof(record), 1, w->to);
 	fwrite(bytes, 1, size, w->to);
@@ -431,7 +431,7 @@ int state_read(struct vmm *vmm, const char *path, struct state *state)
 	return 0;
 }
 
-static const struct item *find_item(const struct record *r)
+static const struct item *find_item(const struct state_record *r)
 {
 	FOR_EACH_ITEM(item, vm_items)
 		if (item->type == r->type)
@@ -445,7 +445,7 @@ static const struct item *find_item(const struct record *r)
 	return NULL;
 }
 
-static int copy_record(struct vmm *vmm, void *to, size_t size, const void *bytes, const struct record *r)
+static int copy_record(struct vmm *vmm, void *to, size_t size, const void *bytes, const struct state_record *r)
 {
 	if (r->size != size)
 		return vmm_fail(vmm, "the state's record %u has %" PRIu64 " bytes, should have %zu", r->type, r->size, size);
@@ -453,7 +453,7 @@ static int copy_record(struct vmm *vmm, void *to, size_t size, const void *bytes
 	return 0;
 }
 
-static int restore_item(struct vmm *vmm, int fd, const struct record *r, void *bytes)
+static int restore_item(struct vmm *vmm, int fd, const struct state_record *r, void *bytes)
 {
 	const struct item *item = find_item(r);
 
@@ -466,7 +466,7 @@ static int restore_item(struct vmm *vmm, int fd, const struct record *r, void *b
 	return 0;
 }
 
-static int restore_xsave(struct vmm *vmm, int fd, const struct record *r, void *bytes)
+static int restore_xsave(struct vmm *vmm, int fd, const struct state_record *r, void *bytes)
 {
 	int size = ioctl(vmm->vm, KVM_CHECK_EXTENSION, KVM_CAP_XSAVE2);
 
@@ -475,7 +475,7 @@ static int restore_xsave(struct vmm *vmm, int fd, const struct record *r, void *
 	return ioctl(fd, KVM_SET_XSAVE, bytes) ? vmm_fail(vmm, "KVM_SET_XSAVE: %m") : 0;
 }
 
-static int restore_record(struct vmm *vmm, const struct record *r, void *bytes)
+static int restore_record(struct vmm *vmm, const struct state_record *r, void *bytes)
 {
 	bool of_vm = r->type >= RECORD_PIC_MASTER;
 	int fd = of_vm ? vmm->vm : vmm->cpus[r->cpu].fd;
@@ -501,7 +501,7 @@ int state_restore(struct vmm *vmm, const struct state *state)
 	size_t at = sizeof(struct state_header);
 
 	while (at < state->size) {
-		struct record r;
+		struct state_record r;
 
 		if (state->size - at < sizeof(r))
 			return vmm_fail(vmm, "the state's last record is cut off");

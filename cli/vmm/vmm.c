@@ -90,7 +90,7 @@ static int create_devices(struct vmm *vmm)
 void vmm_init(struct vmm *vmm)
 {
 	*vmm = (struct vmm){
-		.kvm = -1, .vm = -1, .mem.fd = -1, .control = -1, .wake = -1,
+		.kvm = -1, .vm = -1, .mem.fd = -1, .mem.closed_fd = -1, .control = -1, .wake = -1,
 		.console.out = STDOUT_FILENO,
 		.start_ms = vmm_now_ms(),
 	};
@@ -142,7 +142,8 @@ void vmm_destroy(struct vmm *vmm)
 	for (unsigned int i = 0; vmm->cpus && i < vmm->nr_cpus; i++)
 		cpu_destroy(&vmm->cpus[i]);
 	free(vmm->cpus);
-	trap_destroy(vmm);
+	record_destroy(vmm);
+	demand_destroy(vmm);
 	memory_destroy(vmm);
 	if (vmm->vm >= 0)
 		close(vmm->vm);
@@ -182,29 +183,28 @@ static bool all_parked(const struct vmm *vmm)
 	return true;
 }
 
-/* On return no processor runs, and all that they asked for is done. */
+/*
+ * On return no processor runs, and all that they asked for is done; -1: the guest
+ * has ended. Several threads may have it paused at once.
+ */
 int vmm_pause(struct vmm *vmm)
 {
 	bool over;
 
 	pthread_mutex_lock(&vmm->lock);
-	vmm->pause = true;
+	vmm->pauses++;
 	kick_cpus(vmm);
 	while (vmm->outcome == VMM_RUNNING && !all_parked(vmm))
 		pthread_cond_wait(&vmm->changed, &vmm->lock);
 	over = vmm->outcome != VMM_RUNNING;
 	pthread_mutex_unlock(&vmm->lock);
-	return over ? vmm_fail(vmm, "the guest has ended") : 0;
+	return over ? -1 : 0;
 }
 
 void vmm_resume(struct vmm *vmm)
 {
-	/* A guest that heeds it does not take the pause for a lockup. */
-	for (unsigned int i = 0; i < vmm->nr_cpus; i++)
-		ioctl(vmm->cpus[i].fd, KVM_KVMCLOCK_CTRL, 0);
-
 	pthread_mutex_lock(&vmm->lock);
-	vmm->pause = false;
+	vmm->pauses--;
 	pthread_cond_broadcast(&vmm->changed);
 	pthread_mutex_unlock(&vmm->lock);
 }

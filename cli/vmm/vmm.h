@@ -11,6 +11,7 @@
 #define VMM_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -34,12 +35,18 @@ struct memory {
 	size_t size;
 	int fd;			/* the guest_memfd */
 	uint64_t flags;		/* what it was created with */
+	uint64_t slot_size;	/* of all memslots but the last */
 	uint8_t *view;		/* all of it, for us */
-	uint8_t *trapped;	/* what the guest goes through when touches are trapped */
+	uint8_t *watched;	/* what the guest goes through when its touches are recorded */
+	uint8_t *nothing;	/* where there is no memory yet */
+	int closed_fd;
 };
 
 int memory_create(struct vmm *vmm, size_t size);
-int memory_add_to_guest(struct vmm *vmm, bool trap);
+int memory_watch(struct vmm *vmm);
+int memory_add(struct vmm *vmm);
+int memory_add_absent(struct vmm *vmm, uint64_t slot_size);
+int memory_reveal(struct vmm *vmm, uint64_t offset);
 void memory_destroy(struct vmm *vmm);
 bool memory_offset(const struct memory *mem, uint64_t gpa, uint64_t *offset);
 int memory_put(struct vmm *vmm, uint64_t gpa, const void *bytes, size_t len, const char *what);
@@ -50,31 +57,41 @@ int memory_restore(struct vmm *vmm, const char *image);
 /* What is populated from @from on: 1, or 0 if nothing is. */
 int memory_next_data(struct vmm *vmm, uint64_t from, struct gmem_range *range);
 
-/* -- trap: populate on demand, record first touches ------------------------------ */
+/* -- demand: run before all memory is populated ------------------------------------ */
 
-struct trap {
-	pthread_mutex_t lock;	/* of what the guest's touches change */
-	size_t granule;		/* what a touch opens, in bytes */
-	size_t granules;
-	uint8_t *open;		/* by granule */
-	uint64_t *order;	/* granules in the order of their first touch */
-	size_t touched;
-	bool record;
-
+struct demand {
 	struct gmem *gmem;
-	struct gmem_demand *demand;	/* NULL: all of memory is populated */
+	struct gmem_demand *demand;
+	int image;
 	pthread_t background;
 	bool background_runs;
+	atomic_size_t faults;	/* that the guest had to wait for */
 };
 
-int trap_create(struct vmm *vmm, bool record, bool demand);
-int trap_demand(struct vmm *vmm, struct gmem *gmem, int image);
-int trap_touch(struct vmm *vmm, uint64_t offset, size_t len);
-int trap_start_background(struct vmm *vmm);
-int trap_finish_population(struct vmm *vmm);
-const struct gmem_stats *trap_stop_population(struct vmm *vmm);
-int trap_write_order(struct vmm *vmm, const char *path);
-void trap_destroy(struct vmm *vmm);
+int demand_create(struct vmm *vmm);
+int demand_begin(struct vmm *vmm, struct gmem *gmem, const char *image);
+int demand_touch(struct vmm *vmm, uint64_t offset, size_t len);
+int demand_start_background(struct vmm *vmm);
+int demand_finish(struct vmm *vmm);
+const struct gmem_stats *demand_stop(struct vmm *vmm);
+void demand_destroy(struct vmm *vmm);
+
+/* -- record: the order in which the guest touches its pages -------------------------- */
+
+struct record {
+	uint8_t *seen;		/* by page */
+	struct gmem_range *ranges;
+	size_t n, room;
+	uint64_t pages;
+	int pagemap;
+	pthread_t thread;
+	bool runs;
+	atomic_bool stop;
+};
+
+int record_start(struct vmm *vmm);
+int record_write(struct vmm *vmm, const char *path);
+void record_destroy(struct vmm *vmm);
 
 /* -- boot: a kernel and what it finds in memory ---------------------------------- */
 
@@ -150,7 +167,7 @@ struct cpu {
 	size_t run_size;
 	pthread_t thread;
 	bool started;
-	bool parked;
+	bool parked;		/* is not in KVM_RUN, and will not be while paused */
 };
 
 int cpu_create(struct vmm *vmm, struct cpu *cpu, unsigned int index);
@@ -197,7 +214,8 @@ struct vmm {
 	int kvm, vm;
 	struct gmem *gmem;	/* for all that populates memory */
 	struct memory mem;
-	struct trap *trap;	/* or NULL */
+	struct demand *demand;	/* or NULL */
+	struct record *record;	/* or NULL */
 	struct serial serial;
 	struct console console;
 	uint64_t entry;		/* of the kernel */
@@ -208,7 +226,7 @@ struct vmm {
 
 	pthread_mutex_t lock;	/* of what follows */
 	pthread_cond_t changed;
-	bool pause;
+	unsigned int pauses;	/* how many want it paused */
 	enum vmm_outcome outcome;
 	char error[512];
 
