@@ -61,6 +61,9 @@ enum clock { NANOSECONDS, INSTRUCTIONS };
 uint64_t job_run(const struct method *method, const struct job *job, enum clock clock);
 uint64_t clock_read(enum clock clock);
 
+/* fragment.c */
+void memory_fragment(void);
+
 /* neighbour.c */
 void neighbour(size_t size);
 

@@ -26,6 +26,7 @@ static const char help[] =
 	"  --file PATH      populate a file that is made at PATH, instead of guest_memfd\n"
 	"  --instructions   what the time stamp counter counts, instead of nanoseconds;\n"
 	"                   under QEMU's -icount those are instructions\n"
+	"  --fragmented     with hardly two free pages in a row\n"
 	"  --calibrate      show that they are: count a loop of known length\n"
 	"  --neighbour      tell how long a write of SIZE bytes holds off another task on\n"
 	"                   the same processor\n"
@@ -95,7 +96,7 @@ static void calibrate(void)
 
 int main(int argc, char **argv)
 {
-	enum { SIZE, CHUNK, THREADS, ROUNDS, STAND_IN, COUNT, CALIBRATE, NEIGHBOUR, LIST };
+	enum { SIZE, CHUNK, THREADS, ROUNDS, STAND_IN, COUNT, FRAGMENTED, CALIBRATE, NEIGHBOUR, LIST };
 	static const struct option options[] = {
 		{ "size", required_argument, NULL, SIZE },
 		{ "chunk", required_argument, NULL, CHUNK },
@@ -103,6 +104,7 @@ int main(int argc, char **argv)
 		{ "rounds", required_argument, NULL, ROUNDS },
 		{ "file", required_argument, NULL, STAND_IN },
 		{ "instructions", no_argument, NULL, COUNT },
+		{ "fragmented", no_argument, NULL, FRAGMENTED },
 		{ "calibrate", no_argument, NULL, CALIBRATE },
 		{ "neighbour", no_argument, NULL, NEIGHBOUR },
 		{ "list", no_argument, NULL, LIST },
@@ -113,7 +115,7 @@ int main(int argc, char **argv)
 	const struct method *chosen[16];
 	enum clock clock = NANOSECONDS;
 	int opt, nr, round, rounds = 7;
-	bool disturb = false;
+	bool disturb = false, fragmented = false;
 
 	while ((opt = getopt_long(argc, argv, "h", options, NULL)) != -1) {
 		switch (opt) {
@@ -139,6 +141,9 @@ int main(int argc, char **argv)
 		case COUNT:
 			clock = INSTRUCTIONS;
 			break;
+		case FRAGMENTED:
+			fragmented = true;
+			break;
 		case CALIBRATE:
 			calibrate();
 			return 0;
@@ -161,6 +166,8 @@ int main(int argc, char **argv)
 		job.chunk = job.size;
 
 	source_init(job.size);
+	if (fragmented)
+		memory_fragment();
 	if (disturb) {
 		neighbour(job.size);
 		return 0;

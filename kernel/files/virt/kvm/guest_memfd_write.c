@@ -77,34 +77,27 @@ static struct page *kvm_gmem_alloc_page(struct inode *inode, pgoff_t index)
 }
 
 /*
- * Take blocks of contiguous pages, the largest first, but only what is lying
- * around: a block costs about as much as a page and is filled in one go, and
- * that is not worth reclaiming or compacting memory for.
+ * Take a block of contiguous pages: it costs about as much as a page, and is
+ * filled in one go.  But only if there is one for the taking, it is not worth
+ * reclaiming or compacting memory for.
  *
- * Returns how many of the @nr pages could be had.
+ * Returns how many of the @nr pages it has.
  */
-static unsigned int kvm_gmem_alloc_blocks(gfp_t gfp, struct page **pages,
-					  unsigned int nr)
+static unsigned int kvm_gmem_alloc_block(gfp_t gfp, struct page **pages,
+					 unsigned int nr)
 {
-	unsigned int order, i, allocated = 0;
+	unsigned int i, order = ilog2(nr);
 	struct page *block;
 
-	gfp &= ~__GFP_RECLAIM;
-	gfp |= __GFP_NOWARN;
+	block = alloc_pages((gfp & ~__GFP_RECLAIM) | __GFP_NOWARN, order);
+	if (!block)
+		return 0;
 
-	for (order = ilog2(nr); order; order--) {
-		while (nr - allocated >= 1U << order) {
-			block = alloc_pages(gfp, order);
-			if (!block)
-				break;
+	split_page(block, order);
+	for (i = 0; i < 1U << order; i++)
+		pages[i] = block + i;
 
-			split_page(block, order);
-			for (i = 0; i < 1U << order; i++)
-				pages[allocated++] = block + i;
-		}
-	}
-
-	return allocated;
+	return i;
 }
 
 /*
@@ -130,7 +123,7 @@ static unsigned int kvm_gmem_alloc_pages(struct inode *inode, pgoff_t index,
 	}
 
 	if (absent)
-		i = kvm_gmem_alloc_blocks(gfp, pages, nr);
+		i = kvm_gmem_alloc_block(gfp, pages, nr);
 	if (i == nr)
 		return nr;
 
