@@ -17,7 +17,9 @@ int open_vm(void)
 	if (kvm < 0)
 		die("/dev/kvm: %s: gmem probe tells more", strerror(errno));
 
-	vm = ioctl(kvm, KVM_CREATE_VM, 0L);
+	do
+		vm = ioctl(kvm, KVM_CREATE_VM, 0L);
+	while (vm < 0 && errno == EINTR);
 	if (vm < 0)
 		die("KVM cannot create a virtual machine: %s", strerror(errno));
 	close(kvm);

@@ -491,6 +491,7 @@ int job_run(struct job *job, unsigned int max)
 	struct worker *worker = calloc(n, sizeof(*worker));
 	int err = -ENOMEM;
 
+	tell_progress(job);
 	g->thread = calloc(n, sizeof(*g->thread));
 	if (worker && g->thread)
 		err = run(job, worker, n);

@@ -136,6 +136,9 @@ static int populate(struct job *job, int fd, uint64_t offset, struct stream *sou
 
 	if (g->method == GMEM_METHOD_SENDFILE)
 		return gmem_fail(g, -EOPNOTSUPP, "method sendfile: a stream's chunks are not whole pages: use write, mmap or io_uring");
+	/* poll() ignores a descriptor below 0. */
+	if (fcntl(source->fd, F_GETFD) < 0)
+		return gmem_fail(g, -errno, "the source: %s", strerrordesc_np(errno));
 	if (source->length != GMEM_ALL)
 		err = round_up_to_page(g, source->length, &length);
 	if (!err)

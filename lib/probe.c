@@ -193,7 +193,9 @@ EXPORT int gmem_probe(struct gmem *g, int vm, struct gmem_probe **result)
 	add(p, "/dev/kvm", "virtual machines", *why ? "%s" : NULL, why);
 
 	if (kvm >= 0 && vm < 0) {
-		vm = own_vm = ioctl(kvm, KVM_CREATE_VM, 0L);
+		do
+			vm = own_vm = ioctl(kvm, KVM_CREATE_VM, 0L);
+		while (vm < 0 && errno == EINTR);
 		if (vm < 0)
 			snprintf(why, sizeof(why), "KVM cannot create a VM: %s", strerrordesc_np(errno));
 	}

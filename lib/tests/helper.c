@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
+#include "helper.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/kvm.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+const char *const kind_name[] = {
+	[MEMFD] = "memfd",
+	[GUEST_MEMFD] = "guest_memfd",
+	[GUEST_MEMFD_MMAP] = "guest_memfd without WRITE",
+};
+
+int make_vm(void)
+{
+	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC), vm;
+
+	if (kvm < 0)
+		return -1;
+	/* What io_uring left to do for this thread interrupts it. */
+	do
+		vm = ioctl(kvm, KVM_CREATE_VM, 0L);
+	while (vm < 0 && errno == EINTR);
+	close(kvm);
+	return vm;
+}
+
+static uint64_t supported_flags(void)
+{
+	int vm = make_vm(), flags;
+
+	if (vm < 0)
+		return 0;
+	flags = ioctl(vm, KVM_CHECK_EXTENSION, 244L);
+	close(vm);
+	return flags < 0 ? 0 : flags;
+}
+
+const char *kind_lacks(enum kind kind)
+{
+	if (kind == MEMFD)
+		return NULL;
+	if (access("/dev/kvm", R_OK | W_OK))
+		return "no /dev/kvm to be opened";
+	if (!(supported_flags() & GMEM_FLAG_MMAP))
+		return "this KVM has no guest_memfd that can be mapped";
+	return NULL;
+}
+
+bool kind_writes(enum kind kind)
+{
+	return kind == MEMFD || (kind == GUEST_MEMFD && supported_flags() & GMEM_FLAG_WRITE);
+}
+
+int make_target(enum kind kind, uint64_t size)
+{
+	uint64_t flags = GMEM_FLAG_MMAP | GMEM_FLAG_INIT_SHARED;
+	struct gmem *g;
+	int fd, vm;
+
+	if (kind == MEMFD) {
+		fd = memfd_create("gmem-test", MFD_CLOEXEC);
+		assert_true(fd >= 0);
+		assert_int_equal(ftruncate(fd, size), 0);
+		return fd;
+	}
+	if (kind == GUEST_MEMFD)
+		flags |= supported_flags() & GMEM_FLAG_WRITE;
+	vm = make_vm();
+	assert_int_equal(gmem_new(&g), 0);
+	fd = gmem_create(g, vm, size, flags);
+	assert_ok(g, fd);
+	gmem_free(g);
+	close(vm);
+	return fd;
+}
+
+static int count_fds(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	int n = 0;
+
+	while (readdir(dir))
+		n++;
+	closedir(dir);
+	return n;
+}
+
+/* Of the files that are populated and read; the allocator's come and go. */
+static int count_mappings(void)
+{
+	FILE *maps = fopen("/proc/self/maps", "re");
+	char line[512];
+	int n = 0;
+
+	while (fgets(line, sizeof(line), maps))
+		n += strstr(line, "gmem-test") || strstr(line, "kvm-gmem") ||
+		     strstr(line, "guest_memfd") || strstr(line, "io_uring");
+	fclose(maps);
+	return n;
+}
+
+static int fds_before, mappings_before;
+
+struct gmem *begin(void)
+{
+	struct gmem *g;
+
+	fds_before = count_fds();
+	mappings_before = count_mappings();
+	assert_int_equal(gmem_new(&g), 0);
+	assert_ok(g, gmem_set_chunk(g, CHUNK));
+	return g;
+}
+
+void end(struct gmem *g)
+{
+	gmem_free(g);
+	assert_int_equal(count_fds(), fds_before);
+	assert_int_equal(count_mappings(), mappings_before);
+}
+
+char *make_bytes(size_t size, unsigned int seed)
+{
+	char *bytes = malloc(size + 1);	/* of 0 bytes, too */
+	uint64_t state = seed * 0x9e3779b97f4a7c15 + 1;
+	size_t i;
+
+	assert_non_null(bytes);
+	for (i = 0; i < size; i++) {
+		state ^= state << 13;
+		state ^= state >> 7;
+		state ^= state << 17;
+		bytes[i] = state >> 32 | !(i % 512);
+	}
+	return bytes;
+}
+
+int make_file(const char *bytes, size_t size)
+{
+	int fd = open(getenv("TMPDIR") ?: "/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, size), 0);
+	if (bytes)
+		assert_int_equal(pwrite(fd, bytes, size, 0), size);
+	return fd;
+}
+
+void assert_target(int fd, uint64_t offset, const char *bytes, size_t size)
+{
+	long page = sysconf(_SC_PAGESIZE);
+	size_t length = (size + page - 1) / page * page, i;
+	char *map;
+
+	if (!size)
+		return;
+	map = mmap(NULL, length, PROT_READ, MAP_SHARED, fd, offset);
+	assert_ptr_not_equal(map, MAP_FAILED);
+	for (i = 0; i < size && map[i] == bytes[i]; i++)
+		;
+	if (i < size)
+		fail_msg("byte %#zx of %#zx is %#x, should be %#x", i, size, map[i], bytes[i]);
+	for (; i < length; i++)
+		if (map[i])
+			fail_msg("byte %#zx, behind the last of the source, is %#x", i, map[i]);
+	munmap(map, length);
+}
+
+uint64_t populated_pages(struct gmem *g, int fd)
+{
+	struct gmem_range range = { 0, 0 };
+	uint64_t sum = 0;
+	int err;
+
+	while (!(err = gmem_next_populated(g, fd, range.offset + range.length, &range)))
+		sum += range.length;
+	assert_int_equal(err, -ENXIO);
+	return sum / sysconf(_SC_PAGESIZE);
+}
+
+int make_pipe(const char *bytes, size_t size, size_t piece, pid_t *writer)
+{
+	int ends[2];
+	ssize_t n;
+
+	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+	*writer = fork();
+	assert_true(*writer >= 0);
+	if (!*writer) {
+		close(ends[0]);
+		for (; size; bytes += n, size -= n) {
+			n = write(ends[1], bytes, size < piece ? size : piece);
+			if (n < 0)
+				_exit(1);
+		}
+		_exit(0);
+	}
+	close(ends[1]);
+	return ends[0];
+}
+
+void reap(pid_t pid)
+{
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
+bool must_refuse(const struct param *p)
+{
+	const char *why = kind_lacks(p->kind);
+
+	if (why) {
+		print_message("%s: %s\n", kind_name[p->kind], why);
+		skip();
+	}
+	return (p->method == GMEM_METHOD_WRITE || p->method == GMEM_METHOD_SENDFILE) &&
+	       !kind_writes(p->kind);
+}

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT OR LGPL-2.1-or-later */
+/* What the unit tests share. */
+#ifndef HELPER_H
+#define HELPER_H
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <sys/types.h>
+
+#include "gmem.h"
+
+#define KIB	((uint64_t)1 << 10)
+#define MIB	((uint64_t)1 << 20)
+#define CHUNK	(64 * KIB)
+
+/*
+ * What is populated. A memfd takes write() on every kernel, so that all ways are
+ * tested under every sanitizer; a guest_memfd takes what this kernel has.
+ */
+enum kind { MEMFD, GUEST_MEMFD, GUEST_MEMFD_MMAP, NR_KINDS };
+
+extern const char *const kind_name[];
+
+/* NULL if this machine can make one, else why not. */
+const char *kind_lacks(enum kind kind);
+
+/* Does it take write()? */
+bool kind_writes(enum kind kind);
+
+/* Of so many bytes, fresh. */
+int make_target(enum kind kind, uint64_t size);
+
+/* A VM, or -1. */
+int make_vm(void);
+
+/*
+ * A context with small chunks, for many of them. Its end checks that no file
+ * descriptor and no mapping is left over from what happened since its begin.
+ */
+struct gmem *begin(void);
+void end(struct gmem *g);
+
+/* Fails with the library's message if @err is an error. */
+#define assert_ok(g, err) \
+	do { \
+		if ((err) < 0) \
+			fail_msg("unexpected error: %s", gmem_error(g)); \
+	} while (0)
+
+/* The error is that, and the message has that in it. */
+#define assert_fails(g, is, should, text) \
+	do { \
+		int is_ = (is); \
+		if (is_ != (should)) \
+			fail_msg("%d, not %d (%s): %s", is_, (should), #should, gmem_error(g)); \
+		if (!strstr(gmem_error(g), (text)) || strchr(gmem_error(g), '\n')) \
+			fail_msg("message \"%s\" lacks \"%s\"", gmem_error(g), (text)); \
+	} while (0)
+
+/* Bytes that differ from page to page and with @seed; none of the pages is zero. */
+char *make_bytes(size_t size, unsigned int seed);
+
+/* A temporary file of those bytes, deleted already. */
+int make_file(const char *bytes, size_t size);
+
+/* Is that what the target has at @offset? */
+void assert_target(int fd, uint64_t offset, const char *bytes, size_t size);
+
+/* How many pages of it are populated. */
+uint64_t populated_pages(struct gmem *g, int fd);
+
+/* A pipe that another process writes @size bytes to, in pieces of @piece. */
+int make_pipe(const char *bytes, size_t size, size_t piece, pid_t *writer);
+void reap(pid_t pid);
+
+/* The parameter of a test: which kind, which method. */
+struct param {
+	enum kind kind;
+	enum gmem_method method;
+};
+
+/*
+ * Skip if the machine lacks the kind; true if the target cannot do the method,
+ * which the test should see refused.
+ */
+bool must_refuse(const struct param *p);
+
+#endif /* HELPER_H */

@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
+/* Contexts, options, probing, descriptors, order files. */
+#include "helper.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+static long page;
+
+static void test_options(void **state)
+{
+	const struct gmem_range odd = { page + 1, page }, wraps = { UINT64_MAX - page + 1, 2 * page };
+	struct gmem *g = begin();
+
+	(void)state;
+	assert_string_equal(gmem_error(g), "");
+	assert_fails(g, gmem_set_method(g, 99), -EINVAL, "method");
+	assert_fails(g, gmem_set_threads(g, 1025), -EINVAL, "1024");
+	assert_fails(g, gmem_set_chunk(g, 0), -EINVAL, "chunk");
+	assert_fails(g, gmem_set_chunk(g, page + 1), -EINVAL, "whole pages");
+	assert_fails(g, gmem_set_chunk(g, (size_t)2 << 30), -EINVAL, "1 GiB");
+	assert_fails(g, gmem_set_zero(g, 3), -EINVAL, "zeros");
+	assert_fails(g, gmem_set_order(g, &odd, 1), -EINVAL, "whole pages");
+	assert_fails(g, gmem_set_order(g, &wraps, 1), -EINVAL, "whole pages");
+	assert_ok(g, gmem_set_order(g, NULL, 0));
+	assert_ok(g, gmem_set_chunk(g, page));
+	end(g);
+	gmem_free(NULL);
+}
+
+static void test_method_names(void **state)
+{
+	(void)state;
+	assert_string_equal(gmem_method_name(GMEM_METHOD_AUTO), "auto");
+	assert_string_equal(gmem_method_name(GMEM_METHOD_IO_URING), "io_uring");
+	assert_null(gmem_method_name(GMEM_METHOD_IO_URING + 1));
+}
+
+static void test_probe(void **state)
+{
+	const struct gmem_feature *f, *write;
+	struct gmem *g = begin();
+	struct gmem_probe *probe;
+	int vm = make_vm();
+	uint64_t flags;
+	size_t i;
+
+	(void)state;
+	assert_ok(g, gmem_probe(g, -1, &probe));
+	for (i = 0; (f = gmem_probe_feature(probe, i)); i++) {
+		assert_true(strlen(f->name) && strlen(f->about));
+		assert_int_equal(f->supported, !strlen(f->why));
+		assert_ptr_equal(gmem_probe_find(probe, f->name), f);
+	}
+	assert_true(i > 10);
+	assert_null(gmem_probe_find(probe, "no such"));
+
+	flags = gmem_probe_flags(probe);
+	write = gmem_probe_find(probe, "GUEST_MEMFD_FLAG_WRITE");
+	assert_int_equal(write->supported, !!(flags & GMEM_FLAG_WRITE));
+	assert_int_equal(gmem_probe_find(probe, "/dev/kvm")->supported, vm >= 0);
+	gmem_probe_free(probe);
+
+	if (vm >= 0) {
+		assert_ok(g, gmem_probe(g, vm, &probe));
+		assert_int_equal(gmem_probe_flags(probe), flags);
+		gmem_probe_free(probe);
+		close(vm);
+	}
+	end(g);
+}
+
+static void test_create(void **state)
+{
+	struct gmem *g = begin();
+	int vm = make_vm(), fd;
+	uint64_t size = 0;
+
+	(void)state;
+	if (kind_lacks(GUEST_MEMFD)) {
+		gmem_free(g);
+		print_message("%s\n", kind_lacks(GUEST_MEMFD));
+		skip();
+	}
+	assert_fails(g, gmem_create(g, vm, 0, 0), -EINVAL, "0 bytes");
+	assert_fails(g, gmem_create(g, vm, page + 1, 0), -EINVAL, "whole pages");
+	assert_fails(g, gmem_create(g, vm, page, 1ULL << 63), -EINVAL, "0x8000000000000000");
+	assert_fails(g, gmem_create(g, -1, page, 0), -EBADF, "no VM");
+	assert_fails(g, gmem_create(g, STDIN_FILENO, page, 0), -ENOTTY, "no VM");
+
+	fd = gmem_create(g, vm, 3 * page, GMEM_FLAG_MMAP | GMEM_FLAG_INIT_SHARED);
+	assert_ok(g, fd);
+	assert_int_equal(fcntl(fd, F_GETFD), FD_CLOEXEC);
+	assert_int_equal(gmem_adopt(g, fd, &size) & ~GMEM_CAN_SEEK, GMEM_IS_GUEST_MEMFD | GMEM_CAN_MMAP);
+	assert_int_equal(size, 3 * page);
+	close(fd);
+
+	/* Memory that can be neither written nor mapped is nothing that we can populate. */
+	fd = gmem_create(g, vm, page, 0);
+	assert_ok(g, fd);
+	assert_int_equal(gmem_adopt(g, fd, &size) & (GMEM_CAN_MMAP | GMEM_CAN_WRITE), 0);
+	assert_fails(g, gmem_populate_buffer(g, fd, 0, "", 0), -EOPNOTSUPP, "neither written nor mapped");
+	close(fd);
+	close(vm);
+	end(g);
+}
+
+static void test_adopt(void **state)
+{
+	struct gmem *g = begin();
+	int fd = make_target(MEMFD, page), ends[2];
+	uint64_t size;
+
+	(void)state;
+	assert_int_equal(gmem_adopt(g, fd, &size), GMEM_CAN_WRITE | GMEM_CAN_MMAP | GMEM_CAN_SEEK);
+	assert_int_equal(size, page);
+	assert_fails(g, gmem_adopt(g, -1, &size), -EBADF, "descriptor -1");
+	assert_int_equal(pipe(ends), 0);
+	assert_fails(g, gmem_adopt(g, ends[0], &size), -EINVAL, "no guest_memfd");
+	close(ends[0]);
+	close(ends[1]);
+	close(fd);
+	end(g);
+}
+
+static void test_populated(void **state)
+{
+	const struct param *p = *state;
+	struct gmem *g;
+	struct gmem_range range;
+	char *bytes;
+	int fd;
+
+	must_refuse(p);
+	g = begin();
+	bytes = make_bytes(3 * page, 1);
+	fd = make_target(p->kind, 64 * MIB);
+	assert_fails(g, gmem_next_populated(g, fd, 0, &range), -ENXIO, "nothing");
+
+	assert_ok(g, gmem_populate_buffer(g, fd, 5 * page, bytes, 3 * page));
+	assert_ok(g, gmem_populate_buffer(g, fd, 64 * MIB - page, bytes, page));
+	assert_ok(g, gmem_next_populated(g, fd, 0, &range));
+	assert_int_equal(range.offset, 5 * page);
+	assert_int_equal(range.length, 3 * page);
+	assert_ok(g, gmem_next_populated(g, fd, 6 * page, &range));
+	assert_int_equal(range.offset, 6 * page);
+	assert_int_equal(range.length, 2 * page);
+	assert_ok(g, gmem_next_populated(g, fd, 8 * page, &range));
+	assert_int_equal(range.offset, 64 * MIB - page);
+	assert_int_equal(range.length, page);
+	assert_int_equal(gmem_next_populated(g, fd, 64 * MIB, &range), -ENXIO);
+	assert_int_equal(gmem_next_populated(g, fd, 65 * MIB, &range), -ENXIO);
+	close(fd);
+	free(bytes);
+	end(g);
+}
+
+static void read_order(struct gmem *g, const char *text, int should, size_t n, const struct gmem_range *is)
+{
+	struct gmem_range *ranges = NULL;
+	int fd = make_file(text, strlen(text)), err;
+	size_t got = 99;
+
+	err = gmem_order_read(g, fd, &ranges, &got);
+	assert_int_equal(err, should);
+	if (!err) {
+		assert_int_equal(got, n);
+		if (n)
+			assert_memory_equal(ranges, is, n * sizeof(*is));
+		free(ranges);
+	}
+	close(fd);
+}
+
+static void test_order_file(void **state)
+{
+	const struct gmem_range two[] = { { 0x8000, 0x2000 }, { 0, 0x1000 } };
+	const struct gmem_range three[] = { { 0x8000, 0x1000 }, { 0x9000, 0x1000 }, { 0, 0x1000 } };
+	struct gmem *g = begin();
+	struct gmem_range *ranges;
+	char text[256];
+	int fd;
+	size_t n;
+
+	(void)state;
+	read_order(g, "", 0, 0, NULL);
+	read_order(g, "# nothing\n\n  \t\n", 0, 0, NULL);
+	read_order(g, "0x8000 0x2000\n0 4096 # a comment\n", 0, 2, two);
+	read_order(g, "0x8000 0x2000\n  0\t0x1000", 0, 2, two);
+	read_order(g, "0x8000 0x2000\n0\n", -EINVAL, 0, NULL);
+	assert_non_null(strstr(gmem_error(g), "line 2"));
+	read_order(g, "0 4096 x\n", -EINVAL, 0, NULL);
+	read_order(g, "-4096 4096\n", -EINVAL, 0, NULL);
+	read_order(g, "0 4097\n", -EINVAL, 0, NULL);
+	read_order(g, "0 0\n", -EINVAL, 0, NULL);
+	read_order(g, "0xfffffffffffff000 0x2000\n", -EINVAL, 0, NULL);
+	read_order(g, "99999999999999999999 4096\n", -EINVAL, 0, NULL);
+	assert_fails(g, gmem_order_read(g, -1, &ranges, &n), -EBADF, "order file");
+	assert_fails(g, gmem_order_write(g, -1, two, 2), -EBADF, "order file");
+
+	/* What is written can be read, and neighbours have become one. */
+	fd = make_file(NULL, 0);
+	assert_ok(g, gmem_order_write(g, fd, three, 3));
+	n = pread(fd, text, sizeof(text) - 1, 0);
+	text[n] = '\0';
+	read_order(g, text, 0, 2, two);
+	close(fd);
+	end(g);
+}
+
+int main(void)
+{
+	static struct param params[NR_KINDS] = { { .kind = MEMFD }, { .kind = GUEST_MEMFD }, { .kind = GUEST_MEMFD_MMAP } };
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_options),
+		cmocka_unit_test(test_method_names),
+		cmocka_unit_test(test_probe),
+		cmocka_unit_test(test_create),
+		cmocka_unit_test(test_adopt),
+		{ "test_populated: memfd", test_populated, NULL, NULL, &params[0] },
+		{ "test_populated: guest_memfd", test_populated, NULL, NULL, &params[1] },
+		{ "test_populated: guest_memfd without WRITE", test_populated, NULL, NULL, &params[2] },
+		cmocka_unit_test(test_order_file),
+	};
+
+	page = sysconf(_SC_PAGESIZE);
+	return cmocka_run_group_tests_name("context", tests, NULL, NULL);
+}

@@ -1,0 +1,719 @@
+// SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
+/* Populate from buffers and files: every method, and every way to fail. */
+#include "helper.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+static long page;
+
+static void assert_done(struct gmem *g, uint64_t offset, uint64_t size)
+{
+	const struct gmem_stats *s = gmem_stats(g);
+	uint64_t whole = (size + page - 1) / page * page, sum = 0;
+	unsigned int i;
+
+	assert_int_equal(s->bytes, whole);
+	assert_int_equal(s->up_to, offset + whole);
+	assert_int_equal((s->pages_written + s->pages_skipped) * page, whole);
+	for (i = 0; i < s->threads; i++)
+		sum += s->thread[i].bytes;
+	assert_int_equal(sum, whole);
+	assert_true(strlen(s->why) && s->ms >= 0);
+}
+
+/* How many pages there are in the target's neighbourhood, which nobody asked to populate. */
+static void assert_only(struct gmem *g, int fd, uint64_t size)
+{
+	assert_int_equal(populated_pages(g, fd), (size + page - 1) / page);
+}
+
+static const size_t sizes[] = { 0, 4096, 3 * 4096, CHUNK - 4096, CHUNK, CHUNK + 4096, 9 * CHUNK + 3 * 4096 };
+#define NR_SIZES	(sizeof(sizes) / sizeof(sizes[0]))
+
+static void test_buffer(void **state)
+{
+	const struct param *p = *state;
+	bool refused = must_refuse(p);
+	struct gmem *g = begin();
+	unsigned int threads;
+	char *bytes;
+	size_t i;
+	int fd;
+
+	assert_ok(g, gmem_set_method(g, p->method));
+	assert_ok(g, gmem_set_zero(g, GMEM_ZERO_WRITE));
+	for (threads = 1; threads <= 4; threads += 3) {
+		gmem_set_threads(g, threads);
+		for (i = 0; i < NR_SIZES; i++) {
+			fd = make_target(p->kind, MIB);
+			bytes = make_bytes(sizes[i] + 1, i);	/* at an odd address */
+			if (refused || p->method == GMEM_METHOD_SENDFILE || p->method == GMEM_METHOD_IO_URING) {
+				assert_fails(g, gmem_populate_buffer(g, fd, 0, bytes, sizes[i]), -EOPNOTSUPP, "method");
+			} else {
+				assert_ok(g, gmem_populate_buffer(g, fd, 2 * page, bytes + 1, sizes[i]));
+				assert_done(g, 2 * page, sizes[i]);
+				assert_only(g, fd, sizes[i]);
+				assert_target(fd, 2 * page, bytes + 1, sizes[i]);
+				assert_true(p->method == GMEM_METHOD_AUTO || gmem_stats(g)->method == p->method);
+				assert_true(gmem_stats(g)->threads <= threads);
+			}
+			free(bytes);
+			close(fd);
+		}
+	}
+	end(g);
+}
+
+static void test_file(void **state)
+{
+	const struct param *p = *state;
+	bool refused = must_refuse(p);
+	struct gmem *g = begin();
+	unsigned int threads;
+	char *bytes;
+	size_t i;
+	int fd, source;
+
+	assert_ok(g, gmem_set_method(g, p->method));
+	assert_ok(g, gmem_set_zero(g, GMEM_ZERO_WRITE));
+	for (threads = 1; threads <= 4; threads += 3) {
+		gmem_set_threads(g, threads);
+		for (i = 0; i < 2 * NR_SIZES; i++) {
+			size_t size = sizes[i / 2], at = i % 2 ? 777 : 0;
+
+			fd = make_target(p->kind, MIB);
+			bytes = make_bytes(at + size, i);
+			source = make_file(bytes, at + size);
+			lseek(source, 5, SEEK_SET);
+			gmem_set_direct(g, threads == 4);
+			if (refused) {
+				assert_fails(g, gmem_populate_file(g, fd, 0, source, at, size), -EOPNOTSUPP, "method");
+			} else {
+				assert_ok(g, gmem_populate_file(g, fd, page, source, at, i < NR_SIZES ? size : GMEM_ALL));
+				assert_done(g, page, size);
+				assert_only(g, fd, size);
+				assert_target(fd, page, bytes + at, size);
+				assert_int_equal(lseek(source, 0, SEEK_CUR), 5);
+			}
+			free(bytes);
+			close(source);
+			close(fd);
+		}
+	}
+	end(g);
+}
+
+/* The last page is cut off: refused before anything is done, unless it may be padded. */
+static void test_pad(void **state)
+{
+	const struct param *p = *state;
+	bool refused = must_refuse(p);
+	size_t size = 2 * CHUNK + page + 123;
+	struct gmem *g = begin();
+	char *bytes = make_bytes(size, 1);
+	int source = make_file(bytes, size);
+	int fd = make_target(p->kind, MIB);
+
+	if (!refused) {
+		assert_ok(g, gmem_set_method(g, p->method));
+		assert_fails(g, gmem_populate_file(g, fd, 0, source, 0, GMEM_ALL), -EINVAL, "padding");
+		assert_int_equal(populated_pages(g, fd), 0);
+		gmem_set_pad(g, true);
+		gmem_set_verify(g, true);
+		assert_ok(g, gmem_populate_file(g, fd, 0, source, 0, GMEM_ALL));
+		assert_done(g, 0, size);
+		assert_target(fd, 0, bytes, size);
+
+		/* It overwrites what was there with zeros, too. */
+		assert_ok(g, gmem_populate_file(g, fd, 0, source, 0, page + 10));
+		assert_target(fd, page, bytes + page, 10);
+	}
+	if (!refused && p->method <= GMEM_METHOD_MMAP) {
+		gmem_set_pad(g, false);
+		assert_fails(g, gmem_populate_buffer(g, fd, 0, bytes, size), -EINVAL, "padding");
+		gmem_set_pad(g, true);
+		assert_ok(g, gmem_populate_buffer(g, fd, MIB / 2, bytes, size));
+		assert_target(fd, MIB / 2, bytes, size);
+	}
+	close(fd);
+	close(source);
+	free(bytes);
+	end(g);
+}
+
+static void test_sparse(void **state)
+{
+	const struct param *p = *state;
+	bool refused = must_refuse(p);
+	size_t size = 40 * CHUNK, hole;
+	struct gmem *g = begin();
+	char *bytes = calloc(1, size), *data = make_bytes(3 * CHUNK, 1);
+	int source = make_file(NULL, size), fd;
+	uint64_t dense = 0;
+
+	/* Data: one chunk, one page, the rest of it at an odd place. */
+	memcpy(bytes + CHUNK, data, CHUNK);
+	memcpy(bytes + 10 * CHUNK, data, page);
+	memcpy(bytes + 20 * CHUNK + 100, data, CHUNK);
+	for (hole = 0; hole < size; hole += 100)
+		if (hole + 100 <= size && memcmp(bytes + hole, bytes, 100))
+			assert_int_equal(pwrite(source, bytes + hole, 100, hole), 100);
+	for (hole = 0; hole < size; hole += page)
+		dense += !!memcmp(bytes + hole, bytes, page);
+
+	assert_ok(g, gmem_set_method(g, p->method));
+	fd = make_target(p->kind, size + CHUNK);
+	if (!refused) {
+		gmem_set_threads(g, 2);
+		gmem_set_verify(g, true);
+		assert_ok(g, gmem_populate_file(g, fd, CHUNK, source, 0, GMEM_ALL));
+		assert_done(g, CHUNK, size);
+		assert_int_equal(populated_pages(g, fd), gmem_stats(g)->pages_written);
+		/* sendfile does not look: some file systems have larger holes than pages. */
+		if (p->method == GMEM_METHOD_SENDFILE)
+			assert_in_range(gmem_stats(g)->pages_written, dense, size / page / 2);
+		else
+			assert_int_equal(gmem_stats(g)->pages_written, dense);
+		assert_target(fd, CHUNK, bytes, size);
+		close(fd);
+
+		/* What was there is overwritten by the holes' zeros. */
+		fd = make_target(p->kind, size);
+		gmem_set_method(g, GMEM_METHOD_AUTO);
+		assert_ok(g, gmem_populate_buffer(g, fd, 0, data, 3 * CHUNK));
+		gmem_set_method(g, p->method);
+		assert_ok(g, gmem_populate_file(g, fd, 0, source, 0, GMEM_ALL));
+		assert_target(fd, 0, bytes, size);
+		assert_done(g, 0, size);
+		close(fd);
+
+		/* At an odd offset in the source pages straddle the holes. */
+		fd = make_target(p->kind, size);
+		assert_ok(g, gmem_populate_file(g, fd, 0, source, 50, size - page));
+		assert_target(fd, 0, bytes + 50, size - page);
+		close(fd);
+
+		/* As asked: every page. */
+		fd = make_target(p->kind, size);
+		gmem_set_zero(g, GMEM_ZERO_WRITE);
+		assert_ok(g, gmem_populate_file(g, fd, 0, source, 0, GMEM_ALL));
+		assert_int_equal(gmem_stats(g)->pages_written, size / page);
+		assert_target(fd, 0, bytes, size);
+	}
+	close(fd);
+	close(source);
+	free(bytes);
+	free(data);
+	end(g);
+}
+
+static void test_zeros(void **state)
+{
+	const struct param *p = *state;
+	bool refused = must_refuse(p);
+	struct gmem *g = begin();
+	char *bytes = make_bytes(64 * page, 1), *old = make_bytes(64 * page, 2);
+	int fd = make_target(p->kind, 64 * page);
+
+	if (refused)
+		goto out;
+	memset(bytes + page, 0, page);
+	memset(bytes + 7 * page, 0, 20 * page);
+	bytes[9 * page - 1] = 1;	/* a page with one byte, the last */
+	memset(bytes + 63 * page, 0, page);
+
+	assert_ok(g, gmem_set_method(g, p->method));
+	assert_ok(g, gmem_populate_buffer(g, fd, 0, bytes, 64 * page));
+	assert_int_equal(gmem_stats(g)->pages_skipped, 21);
+	assert_int_equal(populated_pages(g, fd), 43);
+	assert_target(fd, 0, bytes, 64 * page);
+	close(fd);
+
+	/* Only half of it is fresh. */
+	fd = make_target(p->kind, 64 * page);
+	assert_ok(g, gmem_populate_buffer(g, fd, 0, old, 10 * page));
+	assert_ok(g, gmem_populate_buffer(g, fd, 0, bytes, 64 * page));
+	assert_int_equal(gmem_stats(g)->pages_skipped, 18);
+	assert_target(fd, 0, bytes, 64 * page);
+
+	/* The caller's word is taken, unless it is to be verified. */
+	assert_ok(g, gmem_populate_buffer(g, fd, 0, old, 64 * page));
+	assert_ok(g, gmem_set_zero(g, GMEM_ZERO_FRESH));
+	assert_ok(g, gmem_populate_buffer(g, fd, 0, bytes, 64 * page));
+	assert_int_equal(gmem_stats(g)->pages_skipped, 21);
+	assert_target(fd, page, old + page, page);
+	gmem_set_verify(g, true);
+	assert_ok(g, gmem_populate_buffer(g, fd, 0, bytes, 64 * page));
+	assert_int_equal(gmem_stats(g)->pages_skipped, 0);
+	assert_target(fd, 0, bytes, 64 * page);
+out:
+	close(fd);
+	free(bytes);
+	free(old);
+	end(g);
+}
+
+static void test_bounds(void **state)
+{
+	const struct param *p = *state;
+	struct gmem *g;
+	char *bytes;
+	int fd, source, directory;
+
+	must_refuse(p);
+	g = begin();
+	bytes = make_bytes(4 * page, 1);
+	source = make_file(bytes, 4 * page);
+	fd = make_target(p->kind, 3 * page);
+	assert_fails(g, gmem_populate_buffer(g, fd, 0, bytes, 4 * page), -ENOSPC, "do not fit");
+	assert_fails(g, gmem_populate_buffer(g, fd, 3 * page, bytes, page), -ENOSPC, "do not fit");
+	assert_fails(g, gmem_populate_buffer(g, fd, 4 * page, bytes, 0), -ENOSPC, "do not fit");
+	assert_fails(g, gmem_populate_buffer(g, fd, -page, bytes, 2 * page), -ENOSPC, "do not fit");
+	assert_fails(g, gmem_populate_buffer(g, fd, 100, bytes, page), -EINVAL, "page size");
+	assert_fails(g, gmem_populate_file(g, fd, 0, source, 0, GMEM_ALL), -ENOSPC, "do not fit");
+	assert_fails(g, gmem_populate_file(g, fd, 0, source, 2 * page, 3 * page), -ENODATA, "too few");
+	assert_fails(g, gmem_populate_file(g, fd, 0, source, 5 * page, GMEM_ALL), -ENODATA, "too few");
+	assert_fails(g, gmem_populate_file(g, fd, 0, -1, 0, GMEM_ALL), -EBADF, "source");
+	assert_fails(g, gmem_populate_file(g, -1, 0, source, 0, GMEM_ALL), -EBADF, "descriptor");
+	directory = open("/tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_fails(g, gmem_populate_file(g, fd, 0, directory, 0, GMEM_ALL), -EINVAL, "neither a file");
+	close(directory);
+	assert_int_equal(populated_pages(g, fd), 0);
+	assert_int_equal(gmem_stats(g)->up_to, 0);
+
+	/* Right up to the end. */
+	assert_ok(g, gmem_populate_file(g, fd, page, source, 2 * page, GMEM_ALL));
+	assert_ok(g, gmem_populate_buffer(g, fd, 3 * page, bytes, 0));
+	assert_target(fd, page, bytes + 2 * page, 2 * page);
+	close(fd);
+	close(source);
+	free(bytes);
+	end(g);
+}
+
+/* A source that shrinks while it is read: everything below up_to is done. */
+struct shrinking {
+	int source;
+	uint64_t to;
+};
+
+static int shrink(const struct gmem_progress *progress, void *arg)
+{
+	const struct shrinking *s = arg;
+
+	(void)progress;
+	return ftruncate(s->source, s->to);
+}
+
+static void test_shrinking(void **state)
+{
+	const struct param *p = *state;
+	bool refused = must_refuse(p);
+	size_t size = 40 * CHUNK;
+	struct gmem *g = begin();
+	char *bytes = make_bytes(size, 1);
+	struct shrinking s = { .source = make_file(bytes, size) };
+	int fd = make_target(p->kind, size);
+	unsigned int threads;
+	int err;
+
+	assert_ok(g, gmem_set_method(g, p->method));
+	gmem_set_progress(g, shrink, &s);
+	for (threads = 1; !refused && threads <= 3; threads += 2) {
+		assert_int_equal(ftruncate(s.source, 0), 0);
+		assert_int_equal(pwrite(s.source, bytes, size, 0), size);
+		s.to = 7 * CHUNK + 3 * page + 55;
+		gmem_set_threads(g, threads);
+		err = gmem_populate_file(g, fd, 0, s.source, 0, GMEM_ALL);
+		if (err || threads == 1) {	/* others may be done before the first begins */
+			assert_fails(g, err, -ENODATA, "shrank");
+			assert_true(gmem_stats(g)->bytes < size);
+		}
+		assert_target(fd, 0, bytes, gmem_stats(g)->up_to / page * page);
+		if (threads == 1) {
+			assert_int_equal(gmem_stats(g)->up_to, gmem_stats(g)->bytes);
+			assert_true(gmem_stats(g)->up_to <= s.to);
+		}
+	}
+	close(fd);
+	close(s.source);
+	free(bytes);
+	end(g);
+}
+
+/* Beyond RLIMIT_FSIZE: EFBIG, and no SIGXFSZ for the caller. */
+static void test_file_size_limit(void **state)
+{
+	const struct param *p = *state;
+	bool refused = must_refuse(p);
+	const struct gmem_range last = { 30 * CHUNK, CHUNK };
+	size_t size = 40 * CHUNK, limit = 20 * CHUNK + page;
+	struct gmem *g = begin();
+	char *bytes = make_bytes(size, 1);
+	int source = make_file(bytes, size), fd = make_target(p->kind, size);
+	struct rlimit old, low;
+	int err;
+
+	getrlimit(RLIMIT_FSIZE, &old);
+	low = (struct rlimit) { .rlim_cur = limit, .rlim_max = old.rlim_max };
+	assert_ok(g, gmem_set_method(g, p->method));
+	gmem_set_threads(g, 1);
+	if (!refused && kind_writes(p->kind) && p->method != GMEM_METHOD_MMAP) {
+		setrlimit(RLIMIT_FSIZE, &low);
+		err = gmem_populate_file(g, fd, 0, source, 0, GMEM_ALL);
+		setrlimit(RLIMIT_FSIZE, &old);
+		assert_fails(g, err, -EFBIG, "ulimit -f");
+		assert_int_equal(gmem_stats(g)->up_to, limit);
+		assert_target(fd, 0, bytes, limit);
+		assert_int_equal(populated_pages(g, fd), limit / page);
+		close(fd);
+
+		/* The order is heeded: what is beyond the limit comes first. */
+		fd = make_target(p->kind, size);
+		assert_ok(g, gmem_set_order(g, &last, 1));
+		setrlimit(RLIMIT_FSIZE, &low);
+		err = gmem_populate_file(g, fd, 0, source, 0, GMEM_ALL);
+		setrlimit(RLIMIT_FSIZE, &old);
+		assert_fails(g, err, -EFBIG, "0x1e0000");
+		assert_int_equal(gmem_stats(g)->up_to, 0);
+		assert_int_equal(populated_pages(g, fd), 0);
+	}
+	close(fd);
+	close(source);
+	free(bytes);
+	end(g);
+}
+
+/* Overlaps, ranges outside, single pages: in whatever order, all is done once. */
+static void test_order(void **state)
+{
+	const struct param *p = *state;
+	bool refused = must_refuse(p);
+	size_t size = 10 * CHUNK + 3 * page, n = 0, i;
+	struct gmem_range order[64];
+	struct gmem *g = begin();
+	char *bytes = make_bytes(size, 1);
+	int source = make_file(bytes, size), fd = make_target(p->kind, 2 * MIB);
+
+	order[n++] = (struct gmem_range) { 0, 2 * page };	/* below */
+	order[n++] = (struct gmem_range) { 2 * MIB, page };	/* above */
+	order[n++] = (struct gmem_range) { 8 * CHUNK, 3 * CHUNK };
+	order[n++] = (struct gmem_range) { 7 * CHUNK + page, 2 * CHUNK };
+	order[n++] = (struct gmem_range) { 9 * CHUNK, 0 };
+	for (i = 0; i < 50; i++)
+		order[n++] = (struct gmem_range) { (i * 37 % 160) * page, (i % 3 + 1) * page };
+
+	assert_ok(g, gmem_set_order(g, order, n));
+	assert_ok(g, gmem_set_method(g, p->method));
+	for (i = 1; !refused && i <= 4; i++) {
+		gmem_set_threads(g, i);
+		assert_ok(g, gmem_populate_file(g, fd, CHUNK, source, 0, GMEM_ALL));
+		assert_done(g, CHUNK, size);
+		assert_target(fd, CHUNK, bytes, size);
+	}
+	close(fd);
+	close(source);
+	free(bytes);
+	end(g);
+}
+
+/*
+ * Cancelling
+ */
+
+static int refuse(const struct gmem_progress *progress, void *arg)
+{
+	assert_true(progress->done <= progress->total && progress->ms >= 0);
+	*(int *)arg += 1;
+	return 1;
+}
+
+static void test_cancel(void **state)
+{
+	const struct param *p = *state;
+	struct gmem *g;
+	char *bytes;
+	int fd, calls = 0;
+
+	must_refuse(p);
+	g = begin();
+	bytes = make_bytes(20 * CHUNK, 1);
+	fd = make_target(p->kind, 20 * CHUNK);
+	gmem_set_threads(g, 3);
+
+	/* Before: the next one is it, and only that. */
+	gmem_cancel(g);
+	assert_fails(g, gmem_populate_buffer(g, fd, 0, bytes, 20 * CHUNK), -ECANCELED, "cancelled");
+	assert_ok(g, gmem_populate_buffer(g, fd, 0, bytes, 20 * CHUNK));
+	assert_string_equal(gmem_error(g), "");
+
+	/* From the progress callback, which is called at least at the beginning. */
+	gmem_set_progress(g, refuse, &calls);
+	assert_fails(g, gmem_populate_buffer(g, fd, 0, bytes, 20 * CHUNK), -ECANCELED, "cancelled");
+	assert_true(calls >= 1);
+	assert_true(gmem_stats(g)->bytes < 20 * CHUNK);
+	gmem_set_progress(g, NULL, NULL);
+	assert_ok(g, gmem_populate_buffer(g, fd, 0, bytes, 20 * CHUNK));
+	assert_target(fd, 0, bytes, 20 * CHUNK);
+	close(fd);
+	free(bytes);
+	end(g);
+}
+
+struct canceller {
+	struct gmem *g;
+	atomic_bool stop;
+};
+
+static void *keep_cancelling(void *arg)
+{
+	struct canceller *c = arg;
+
+	while (!c->stop) {
+		usleep(500);
+		gmem_cancel(c->g);
+	}
+	return NULL;
+}
+
+/* From another thread, at any moment: done or cancelled, and up_to is right. */
+static void test_cancel_race(void **state)
+{
+	const struct param *p = *state;
+	size_t size = 30 * CHUNK;
+	struct canceller c = { 0 };
+	pthread_t thread;
+	char *bytes;
+	int fd, i, err, cancelled = 0;
+
+	must_refuse(p);
+	c.g = begin();
+	bytes = make_bytes(size, 1);
+	gmem_set_threads(c.g, 2);
+	pthread_create(&thread, NULL, keep_cancelling, &c);
+	for (i = 0; i < 50 || (!cancelled && i < 5000); i++) {
+		fd = make_target(p->kind, size);
+		err = gmem_populate_buffer(c.g, fd, 0, bytes, size);
+		assert_true(err == 0 || err == -ECANCELED);
+		cancelled += err == -ECANCELED;
+		assert_target(fd, 0, bytes, gmem_stats(c.g)->up_to);
+		if (!err)
+			assert_int_equal(gmem_stats(c.g)->up_to, size);
+		close(fd);
+	}
+	c.stop = true;
+	pthread_join(thread, NULL);
+	assert_true(cancelled > 0);
+	free(bytes);
+	end(c.g);
+}
+
+/*
+ * Verification notices a source that is not what it was. A byte of the file
+ * changes all the time, by which it is at times another when it is compared.
+ */
+struct flipper {
+	int source;
+	atomic_bool stop;
+};
+
+static void *keep_flipping(void *arg)
+{
+	struct flipper *f = arg;
+	unsigned char byte;
+
+	for (byte = 0; !f->stop; byte++)
+		if (pwrite(f->source, &byte, 1, 5 * CHUNK + 77) != 1)
+			break;
+	return NULL;
+}
+
+static void test_verify(void **state)
+{
+	const struct param *p = *state;
+	bool refused = must_refuse(p);
+	size_t size = 9 * CHUNK;
+	struct gmem *g = begin();
+	char *bytes = make_bytes(size, 1);
+	struct flipper f = { .source = make_file(bytes, size) };
+	int fd = make_target(p->kind, size), i, err = 0;
+	pthread_t thread;
+
+	assert_ok(g, gmem_set_method(g, p->method));
+	gmem_set_verify(g, true);
+	gmem_set_threads(g, 2);
+	if (!refused) {
+		assert_ok(g, gmem_populate_file(g, fd, 0, f.source, 0, GMEM_ALL));
+		pthread_create(&thread, NULL, keep_flipping, &f);
+		for (i = 0; i < 10000 && !err; i++)
+			err = gmem_populate_file(g, fd, 0, f.source, 0, GMEM_ALL);
+		f.stop = true;
+		pthread_join(thread, NULL);
+		assert_fails(g, err, -EILSEQ, "0x5004d");
+	}
+	close(fd);
+	close(f.source);
+	free(bytes);
+	end(g);
+}
+
+/* Contexts are independent: populate different ranges of one file from many threads. */
+struct neighbour {
+	pthread_t thread;
+	int fd;
+	unsigned int i;
+	int err;
+};
+
+static void *populate_own(void *arg)
+{
+	struct neighbour *n = arg;
+	char *bytes = make_bytes(3 * CHUNK, n->i);
+	struct gmem *g;
+
+	n->err = gmem_new(&g);
+	if (!n->err) {
+		gmem_set_threads(g, 2);
+		gmem_set_chunk(g, CHUNK);
+		n->err = gmem_populate_buffer(g, n->fd, n->i * 3 * CHUNK, bytes, 3 * CHUNK);
+		gmem_free(g);
+	}
+	free(bytes);
+	return NULL;
+}
+
+static void test_concurrent(void **state)
+{
+	const struct param *p = *state;
+	struct neighbour n[8];
+	struct gmem *g;
+	char *bytes;
+	int fd, i;
+
+	must_refuse(p);
+	g = begin();
+	fd = make_target(p->kind, 24 * CHUNK);
+	for (i = 0; i < 8; i++) {
+		n[i] = (struct neighbour) { .fd = fd, .i = i };
+		pthread_create(&n[i].thread, NULL, populate_own, &n[i]);
+	}
+	for (i = 0; i < 8; i++) {
+		pthread_join(n[i].thread, NULL);
+		assert_int_equal(n[i].err, 0);
+		bytes = make_bytes(3 * CHUNK, i);
+		assert_target(fd, i * 3 * CHUNK, bytes, 3 * CHUNK);
+		free(bytes);
+	}
+	close(fd);
+	end(g);
+}
+
+/* A second operation on a context that is busy is refused. */
+static int use_again(const struct gmem_progress *progress, void *arg)
+{
+	struct gmem *g = arg;
+	uint64_t size;
+
+	(void)progress;
+	assert_int_equal(gmem_adopt(g, 0, &size), -EBUSY);
+	assert_int_equal(gmem_populate_buffer(g, 0, 0, NULL, 0), -EBUSY);
+	return 0;
+}
+
+static void test_busy(void **state)
+{
+	struct gmem *g = begin();
+	char *bytes = make_bytes(CHUNK, 1);
+	int fd = make_target(MEMFD, CHUNK);
+
+	(void)state;
+	gmem_set_progress(g, use_again, g);
+	assert_ok(g, gmem_populate_buffer(g, fd, 0, bytes, CHUNK));
+	assert_target(fd, 0, bytes, CHUNK);
+	close(fd);
+	free(bytes);
+	end(g);
+}
+
+/* The caller's position in the guest_memfd stays where it is. */
+static void test_position(void **state)
+{
+	const struct param *p = *state;
+	struct gmem *g;
+	char *bytes;
+	int fd, source;
+
+	if (must_refuse(p) || !kind_writes(p->kind))
+		return;
+	g = begin();
+	bytes = make_bytes(3 * CHUNK, 1);
+	source = make_file(bytes, 3 * CHUNK);
+	fd = make_target(p->kind, 3 * CHUNK);
+	assert_ok(g, gmem_set_method(g, p->method));
+	assert_int_equal(lseek(fd, page, SEEK_SET), page);
+	assert_ok(g, gmem_populate_file(g, fd, 0, source, 0, GMEM_ALL));
+	assert_int_equal(lseek(fd, 0, SEEK_CUR), page);
+	close(fd);
+	close(source);
+	free(bytes);
+	end(g);
+}
+
+#define MAX_TESTS	256
+
+static struct CMUnitTest tests[MAX_TESTS];
+static struct param params[MAX_TESTS];
+static size_t nr_tests;
+
+static void add(const char *name, CMUnitTestFunction fn, enum kind kind, enum gmem_method method)
+{
+	char *text;
+
+	assert_true(nr_tests < MAX_TESTS);
+	params[nr_tests] = (struct param) { kind, method };
+	if (asprintf(&text, "%s: %s: %s", name, kind_name[kind], gmem_method_name(method)) < 0)
+		abort();
+	tests[nr_tests] = (struct CMUnitTest) { text, fn, NULL, NULL, &params[nr_tests] };
+	nr_tests++;
+}
+
+int main(void)
+{
+	enum kind kind;
+	int method, status;
+
+	page = sysconf(_SC_PAGESIZE);
+	for (kind = 0; kind < NR_KINDS; kind++) {
+		for (method = GMEM_METHOD_AUTO; method <= GMEM_METHOD_IO_URING; method++) {
+			add("file", test_file, kind, method);
+			add("padding", test_pad, kind, method);
+			add("sparse file", test_sparse, kind, method);
+			add("shrinking source", test_shrinking, kind, method);
+			add("RLIMIT_FSIZE", test_file_size_limit, kind, method);
+			add("order", test_order, kind, method);
+			add("verify", test_verify, kind, method);
+			add("file position", test_position, kind, method);
+			add("buffer", test_buffer, kind, method);
+		}
+		for (method = GMEM_METHOD_AUTO; method <= GMEM_METHOD_MMAP; method++)
+			add("zeros", test_zeros, kind, method);
+		add("bounds", test_bounds, kind, GMEM_METHOD_AUTO);
+		add("cancel", test_cancel, kind, GMEM_METHOD_AUTO);
+		add("cancel from a thread", test_cancel_race, kind, GMEM_METHOD_AUTO);
+		add("many contexts", test_concurrent, kind, GMEM_METHOD_AUTO);
+	}
+	add("busy", test_busy, MEMFD, GMEM_METHOD_AUTO);
+
+	status = _cmocka_run_group_tests("populate", tests, nr_tests, NULL, NULL);
+	while (nr_tests)
+		free((char *)tests[--nr_tests].name);
+	return status;
+}
