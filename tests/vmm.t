@@ -1,0 +1,13 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
+# gmem run and gmem snapshot, with real guests, on the patched kernel in the lab.
+cd "$(dirname "$(readlink -f "$0")")/.." || exit
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+kernel=$(lab/build) && gmem=$(lab/gmem) && lab/guest "$work/initrd" && cp "$kernel/bzImage" "$work" || exit
+
+# KVM is to give its vCPUs a TSC offset, though the emulated TSC's rate is a
+# permille off what it first measured.
+lab/boot --kernel "$kernel" --timeout 900 --append kvm.tsc_tolerance_ppm=10000 \
+	--add "$gmem" --add "$work:/guest" --add tests/vmm-guest -- vmm-guest
