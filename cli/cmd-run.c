@@ -315,6 +315,8 @@ static int finish(struct vmm *vmm)
 
 static int run(struct vmm *vmm, struct gmem *gmem)
 {
+	if (args.record_order && record_check(vmm, args.record_order))
+		return -1;
 	if (args.restore ? set_up_restore(vmm, gmem) : set_up_boot(vmm))
 		return -1;
 	if (args.record_order && record_start(vmm))

@@ -86,6 +86,18 @@ static void *record_main(void *arg)
 	return NULL;
 }
 
+/* Rather now than when all is done. */
+int record_check(struct vmm *vmm, const char *path)
+{
+	struct new_file file;
+	int err = new_file_open(&file, path);
+
+	if (!err)
+		new_file_abort(&file);
+	errno = -err;
+	return err ? vmm_fail(vmm, "--record-order %s: %m", path) : 0;
+}
+
 /* memory_watch() has been called. */
 int record_start(struct vmm *vmm)
 {

@@ -89,6 +89,7 @@ struct record {
 	atomic_bool stop;
 };
 
+int record_check(struct vmm *vmm, const char *path);
 int record_start(struct vmm *vmm);
 int record_write(struct vmm *vmm, const char *path);
 void record_destroy(struct vmm *vmm);
