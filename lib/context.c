@@ -104,9 +104,19 @@ EXPORT void gmem_cancel(struct gmem *g)
 	int err = errno;
 
 	/* It fails only if it would overflow: then it is readable already. */
+	atomic_store(&g->cancelled, true);
 	if (write(g->cancel_fd, &one, sizeof(one)) < 0)
 		errno = err;
-	atomic_store(&g->cancelled, true);
+}
+
+bool gmem_woken_to_cancel(struct gmem *g)
+{
+	uint64_t count;
+
+	/* Who cancelled the last operation may have come late with that. */
+	if (!g->cancelled && read(g->cancel_fd, &count, sizeof(count)) < 0)
+		count = 0;
+	return g->cancelled;
 }
 
 double gmem_now_ms(void)

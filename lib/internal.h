@@ -49,6 +49,9 @@ int gmem_begin(struct gmem *g);
 /* It ends; returns @err. */
 int gmem_end(struct gmem *g, int err);
 
+/* cancel_fd is readable: is it for this operation? */
+bool gmem_woken_to_cancel(struct gmem *g);
+
 double gmem_now_ms(void);
 
 /*

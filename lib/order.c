@@ -90,6 +90,35 @@ EXPORT int gmem_order_read(struct gmem *g, int fd, struct gmem_range **ranges, s
 	return gmem_end(g, 0);
 }
 
+static int write_text(int fd, const char *text)
+{
+	size_t left = strlen(text);
+	ssize_t n;
+
+	for (; left; text += n, left -= n) {
+		n = write(fd, text, left);
+		if (n < 0 && errno == EINTR)
+			n = 0;
+		if (n < 0)
+			return -errno;
+	}
+	return 0;
+}
+
+static int write_lines(int fd, const struct ranges *list)
+{
+	int err = write_text(fd, "# offset length, in the order of first touch\n");
+	char line[64];
+	size_t i;
+
+	for (i = 0; i < list->nr && !err; i++) {
+		snprintf(line, sizeof(line), "%#" PRIx64 " %#" PRIx64 "\n",
+			 list->range[i].offset, list->range[i].length);
+		err = write_text(fd, line);
+	}
+	return err;
+}
+
 EXPORT int gmem_order_write(struct gmem *g, int fd, const struct gmem_range *ranges, size_t n)
 {
 	struct ranges list = { 0 };
@@ -100,13 +129,8 @@ EXPORT int gmem_order_write(struct gmem *g, int fd, const struct gmem_range *ran
 		return err;
 	for (i = 0; i < n && !err; i++)
 		err = ranges_add(&list, ranges[i].offset, ranges[i].length);
-	if (err)
-		gmem_fail(g, err, "out of memory");
-	if (!err && dprintf(fd, "# offset length, in the order of first touch\n") < 0)
-		err = -errno;
-	for (i = 0; i < list.nr && !err; i++)
-		if (dprintf(fd, "%#" PRIx64 " %#" PRIx64 "\n", list.range[i].offset, list.range[i].length) < 0)
-			err = -errno;
+	if (!err)
+		err = write_lines(fd, &list);
 	free(list.range);
 	if (err)
 		gmem_fail(g, err, "cannot write the order file: %s", strerrordesc_np(-err));

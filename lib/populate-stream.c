@@ -23,8 +23,10 @@ ssize_t stream_read(struct gmem *g, int fd, void *buffer, size_t size, uint64_t 
 	for (;;) {
 		if (poll(wait, 2, -1) < 0 && errno != EINTR)
 			return gmem_fail(g, -errno, "waiting for the source: %s", strerrordesc_np(errno));
-		if (wait[1].revents)
+		if (wait[1].revents && gmem_woken_to_cancel(g))
 			return gmem_fail(g, -ECANCELED, "cancelled");
+		if (!wait[0].revents)
+			continue;
 		n = read(fd, buffer, size);
 		if (n >= 0)
 			return n;

@@ -6,10 +6,10 @@
 
 int ranges_add(struct ranges *ranges, uint64_t offset, uint64_t length)
 {
-	struct gmem_range *last = ranges->range + ranges->nr - 1, *grown;
+	struct gmem_range *last = ranges->nr ? &ranges->range[ranges->nr - 1] : NULL, *grown;
 	size_t room;
 
-	if (ranges->nr && last->offset + last->length == offset) {
+	if (last && last->offset + last->length == offset) {
 		last->length += length;
 		return 0;
 	}

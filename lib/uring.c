@@ -11,7 +11,7 @@
 #include "internal.h"
 
 #define DEPTH		8	/* chunks that are read ahead of a file */
-#define CANCELLED	UINT64_MAX	/* user_data of what is no read */
+#define NO_READ		UINT64_MAX	/* user_data of what else there is */
 
 /* A chunk: being read, or ready. */
 struct slot {
@@ -66,7 +66,15 @@ static void submit_read(struct pipeline *p, struct slot *s, int fd, size_t size,
 	s->reading = true;
 }
 
-/* Wait for a read; *n is its result. NULL: the wait failed. */
+static void watch_cancel(struct pipeline *p)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&p->ring);
+
+	io_uring_prep_poll_add(sqe, p->w->job->g->cancel_fd, POLLIN);
+	io_uring_sqe_set_data64(sqe, NO_READ);
+}
+
+/* Wait for a read; *n is its result. NULL: the wait failed, or was cancelled. */
 static struct slot *wait_read(struct pipeline *p, int *n)
 {
 	struct io_uring_cqe *cqe;
@@ -84,11 +92,14 @@ static struct slot *wait_read(struct pipeline *p, int *n)
 		}
 		if (io_uring_peek_cqe(&p->ring, &cqe))
 			continue;
-		if (cqe->user_data >= p->depth) {
-			/* gmem_cancel() was called. */
+		if (cqe->user_data == NO_READ) {
 			io_uring_cqe_seen(&p->ring, cqe);
-			*n = -ECANCELED;
-			return NULL;
+			if (gmem_woken_to_cancel(p->w->job->g)) {
+				*n = gmem_fail(p->w->job->g, -ECANCELED, "cancelled");
+				return NULL;
+			}
+			watch_cancel(p);
+			continue;
 		}
 		s = &p->slot[cqe->user_data];
 		*n = cqe->res;
@@ -103,8 +114,8 @@ static struct slot *wait_read(struct pipeline *p, int *n)
 static void end(struct pipeline *p)
 {
 	struct io_uring_sqe *sqe;
+	struct io_uring_cqe *cqe;
 	unsigned int i;
-	int n;
 
 	if (!p->ring.sq.ring_ptr)
 		return;
@@ -113,11 +124,15 @@ static void end(struct pipeline *p)
 			continue;
 		sqe = io_uring_get_sqe(&p->ring);
 		io_uring_prep_cancel64(sqe, i, 0);
-		io_uring_sqe_set_data64(sqe, CANCELLED);
+		io_uring_sqe_set_data64(sqe, NO_READ);
 	}
-	while (p->reading)
-		if (!wait_read(p, &n) && n != -ECANCELED)
-			break;
+	while (p->reading) {
+		io_uring_submit_and_wait(&p->ring, 1);
+		while (!io_uring_peek_cqe(&p->ring, &cqe)) {
+			p->reading -= cqe->user_data != NO_READ;
+			io_uring_cqe_seen(&p->ring, cqe);
+		}
+	}
 	io_uring_queue_exit(&p->ring);
 	for (i = 0; i < p->depth; i++)
 		free(p->slot[i].buffer);
@@ -216,14 +231,6 @@ int uring_file(struct worker *w)
  * Streams: one read at a time, by a thread of the kernel's.
  */
 
-static void watch_cancel(struct pipeline *p)
-{
-	struct io_uring_sqe *sqe = io_uring_get_sqe(&p->ring);
-
-	io_uring_prep_poll_add(sqe, p->w->job->g->cancel_fd, POLLIN);
-	io_uring_sqe_set_data64(sqe, CANCELLED);
-}
-
 /* Read until the slot is full or the stream ends; -1 as offset: where it is. */
 static int finish_read(struct pipeline *p, struct slot *s, int fd, uint64_t at)
 {
@@ -234,7 +241,7 @@ static int finish_read(struct pipeline *p, struct slot *s, int fd, uint64_t at)
 		if (!s->reading)
 			submit_read(p, s, fd, s->length - s->got, -1, IOSQE_ASYNC);
 		if (!wait_read(p, &n))
-			return n == -ECANCELED ? gmem_fail(g, n, "cancelled") : n;
+			return n;
 		if (n == -EINTR || n == -EAGAIN)
 			continue;
 		if (n < 0)
