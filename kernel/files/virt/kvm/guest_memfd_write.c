@@ -277,7 +277,8 @@ static unsigned int kvm_gmem_write_batch(struct inode *inode, pgoff_t index,
 	published = kvm_gmem_publish_pages(inode, index, pages, filled, absent,
 					   err);
 
-	release_pages(pages + published, allocated - published);
+	if (published < allocated)
+		release_pages(pages + published, allocated - published);
 
 	iov_iter_revert(from, (size_t)(filled - published) << PAGE_SHIFT);
 

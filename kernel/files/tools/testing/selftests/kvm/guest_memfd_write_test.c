@@ -2008,6 +2008,37 @@ TEST_F(write, blocked_source)
 	close(uffd);
 }
 
+/*
+ * However long a write is, it holds no more memory beyond what it has put into
+ * the file than a batch of pages.
+ */
+TEST_F(write, holds_one_batch)
+{
+	const size_t nr = 2048, bad = 2000, batch = 64;
+	u8 *src = map_anon(PG(nr));
+	struct racer racer = {
+		.rounds = 1,
+		.fd = vm_create_guest_memfd(self->vm, PG(nr), WRITE_FLAGS),
+		.src = src,
+		.len = PG(nr),
+	};
+	int uffd;
+
+	uffd = block_page(src + PG(bad));
+	if (uffd < 0)
+		SKIP(return, "no userfaultfd");
+
+	kvm_pthread_create(&racer.thread, NULL, race_to_write, &racer);
+	wait_for_blocked_reader(uffd);
+	EXPECT_GE(RET(lseek(racer.fd, 0, SEEK_HOLE)), PG(bad - batch));
+
+	resolve_page(uffd, src + PG(bad), self->src);
+	kvm_pthread_join(racer.thread, NULL);
+	EXPECT_EQ(PG(nr), racer.ret);
+	close(uffd);
+	close(racer.fd);
+}
+
 static void *write_at_position(void *arg)
 {
 	struct racer *racer = arg;
