@@ -51,6 +51,7 @@ has "the kernel" $'\nKernel +7\\.3'
 has "the accelerator" $'\nAccelerator +(tcg|kvm)\n'
 has "the processor" $'\nCPU +[^ \n]'
 has "the figures of each method, beside the published ones" $'\nmmap \\+ memcpy [^\n]*\\| +436 +1\\.00\nafter madvise [^\n]*\\| +- +-\nwrite\\(\\) [^\n]*\\| +202 +0\\.46\n'
+has "what the restored guest answered" $'\nrestored +256 MiB by write\\(\\) in [^\n]*\n[^\n]*\nanswered +the word is mellon\n'
 has "whether write() was faster" 'write\(\) was (faster|NOT faster)'
 check "demo/run: nothing but the figures is left" [ "$(ls -A "$work/out")" = result.json ]
 valid() {
