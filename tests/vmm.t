@@ -5,7 +5,7 @@ cd "$(dirname "$(readlink -f "$0")")/.." || exit
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-kernel=$(lab/build) && gmem=$(lab/gmem) && lab/guest "$work/initrd" && cp "$kernel/bzImage" "$work" || exit
+kernel=$(lab/build) && gmem=$(lib/build static)/cli/gmem && lab/guest "$work/initrd" && cp "$kernel/bzImage" "$work" || exit
 
 # KVM is to give its vCPUs a TSC offset, though the emulated TSC's rate is a
 # permille off what it first measured.
