@@ -42,7 +42,7 @@ static void print_completion(const struct command_spec *spec)
 	for (o = spec->options; o->type != OPTION_END; o++) {
 		printf("--%s", o->name);
 		if (o->arg)
-			printf("=%s", o->words ?: strcmp(o->arg, "SIZE") && strcmp(o->arg, "N") ? o->words ?: "FILE" : "");
+			printf("=%s", o->words ?: o->type == OPTION_STRING ? "FILE" : "");
 		putchar('\n');
 	}
 	puts("--help");
