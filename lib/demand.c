@@ -110,7 +110,16 @@ static int put_data(struct gmem_demand *d, const uint8_t *bytes, struct gmem_ran
 	return 0;
 }
 
-static int populate(struct gmem_demand *d, struct gmem_range range, uint64_t *written)
+/* Nothing but a hole, which need not be read. That lseek() moves its position is no harm. */
+static bool source_has_hole(const struct gmem_demand *d, struct gmem_range range)
+{
+	off_t data = lseek(d->source, range.offset, SEEK_DATA);
+
+	return data < 0 ? errno == ENXIO && lseek(d->source, 0, SEEK_END) >= (off_t)d->length :
+	       (uint64_t)data >= range.offset + range.length;
+}
+
+static int copy(struct gmem_demand *d, struct gmem_range range, uint64_t *written)
 {
 	uint8_t *bytes = malloc(range.length);
 	int err;
@@ -121,6 +130,15 @@ static int populate(struct gmem_demand *d, struct gmem_range range, uint64_t *wr
 	if (!err)
 		err = put_data(d, bytes, range, written);
 	free(bytes);
+	return err;
+}
+
+static int populate(struct gmem_demand *d, struct gmem_range range, uint64_t *written)
+{
+	int err = 0;
+
+	if (!target_is_fresh(&d->target, range.offset, range.length) || !source_has_hole(d, range))
+		err = copy(d, range, written);
 	if (!err && d->populated) {
 		err = d->populated(&range, d->arg);
 		if (err)

@@ -232,6 +232,24 @@ static void test_zeros(void **state)
 	tear_down(&f);
 }
 
+/* A hole of the source is not even read; it must not hide that the source shrank. */
+static void test_sparse_source(void **state)
+{
+	struct fixture f;
+
+	set_up(&f, *state);
+	assert_int_equal(ftruncate(f.source, 0), 0);
+	assert_int_equal(ftruncate(f.source, SIZE), 0);
+	assert_int_equal(pwrite(f.source, f.bytes, PAGE, 9 * GRANULE), PAGE);
+	start(&f);
+	assert_ok(f.g, gmem_demand_run(f.demand));
+	assert_each_once(&f);
+	assert_int_equal(gmem_stats(f.g)->pages_written, 1);
+	assert_int_equal(gmem_stats(f.g)->pages_skipped, PAGES - 1);
+	assert_target(f.target, 9 * GRANULE, f.bytes, PAGE);
+	tear_down(&f);
+}
+
 static void test_source_shrinks(void **state)
 {
 	struct fixture f;
@@ -334,6 +352,7 @@ int main(void)
 		TESTS(racing_guests),
 		TESTS(order),
 		TESTS(zeros),
+		TESTS(sparse_source),
 		TESTS(source_shrinks),
 		TESTS(caller_fails),
 		TESTS(cancel),
