@@ -12,7 +12,9 @@
 
 #define DEFAULT_MEM	(256ull << 20)
 #define DEFAULT_APPEND	"console=ttyS0 panic=-1"
+#define DEFAULT_SMP	1
 #define MAX_CPUS	255		/* an APIC's number is a byte, and 255 means all */
+#define NOT_GIVEN	UINT64_MAX
 
 static struct {
 	const char *kernel, *initrd, *append;
@@ -21,7 +23,10 @@ static struct {
 	const char *restore, *order, *record_order, *control;
 	enum gmem_method method;
 	bool demand;
-} args;
+} args = {
+	.mem = NOT_GIVEN,
+	.smp = (unsigned int)NOT_GIVEN,
+};
 
 static void set_method(const struct option_spec *option, const char *value)
 {
@@ -58,6 +63,16 @@ static const struct command_spec spec = {
 	.options = options,
 };
 
+static bool mem_given(void)
+{
+	return args.mem != NOT_GIVEN;
+}
+
+static bool smp_given(void)
+{
+	return args.smp != (unsigned int)NOT_GIVEN;
+}
+
 static void check_args(void)
 {
 	if (!args.kernel && !args.restore)
@@ -68,10 +83,10 @@ static void check_args(void)
 		die_usage("--initrd and --append go with --kernel");
 	if (!args.restore && (args.demand || args.order))
 		die_usage("--demand and --order go with --restore");
-	if (args.mem % PAGE_SIZE)
+	if (mem_given() && (!args.mem || args.mem % PAGE_SIZE))
 		die_usage("--mem %llu: not a multiple of the page size, 4096", (unsigned long long)args.mem);
-	if (args.smp > MAX_CPUS)
-		die_usage("--smp %u: %d at most", args.smp, MAX_CPUS);
+	if (smp_given() && (!args.smp || args.smp > MAX_CPUS))
+		die_usage("--smp %u: from 1 to %d", args.smp, MAX_CPUS);
 }
 
 /* -- the control socket's default ---------------------------------------------------------- */
@@ -121,7 +136,7 @@ static int set_up_boot(struct vmm *vmm)
 	struct boot boot = { .kernel = args.kernel, .initrd = args.initrd, .cmdline = cmdline };
 
 	snprintf(cmdline, sizeof(cmdline), "%s%s%s", DEFAULT_APPEND, args.append ? " " : "", args.append ?: "");
-	if (vmm_create(vmm, args.mem ?: DEFAULT_MEM, args.smp ?: 1))
+	if (vmm_create(vmm, mem_given() ? args.mem : DEFAULT_MEM, smp_given() ? args.smp : DEFAULT_SMP))
 		return -1;
 	gmem_set_method(vmm->gmem, args.method);
 	if (boot_load(vmm, &boot))
@@ -172,9 +187,9 @@ static int populate_all(struct vmm *vmm)
 
 static int check_measure(struct vmm *vmm, const struct state *state)
 {
-	if (args.mem && args.mem != state->mem_size)
+	if (mem_given() && args.mem != state->mem_size)
 		return vmm_fail(vmm, "--mem: the saved machine has %zu MiB", state->mem_size >> 20);
-	if (args.smp && args.smp != state->nr_cpus)
+	if (smp_given() && args.smp != state->nr_cpus)
 		return vmm_fail(vmm, "--smp %u: the saved machine has %u", args.smp, state->nr_cpus);
 	return 0;
 }

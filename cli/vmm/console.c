@@ -2,6 +2,7 @@
 /* The serial port's other end: the terminal, or whatever stdin and stdout are. */
 #include <ctype.h>
 #include <errno.h>
+#include <poll.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -65,16 +66,26 @@ bool line_watch(struct line_watch *watch, uint8_t byte)
 	return true;
 }
 
+static void wait_until_writable(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLOUT };
+
+	poll(&p, 1, -1);
+}
+
 /* Called with the serial port's lock held. */
 void console_write(struct vmm *vmm, uint8_t byte)
 {
-	ssize_t n;
+	int fd = vmm->console.out;
 
 	if (line_watch(&vmm->console.watch, byte))
 		vmm->first_userspace_ms = vmm_now_ms() - vmm->start_ms;
-	do {
-		n = write(vmm->console.out, &byte, 1);
-	} while (n < 0 && errno == EINTR);
-	if (n < 0)
-		vmm_end(vmm, VMM_QUIT);		/* nobody is left to talk to */
+	while (write(fd, &byte, 1) < 0 && !vmm_is_over(vmm)) {
+		if (errno == EAGAIN) {
+			wait_until_writable(fd);
+		} else if (errno != EINTR) {
+			vmm_fail(vmm, "cannot write what the guest says: %m");
+			vmm_end(vmm, VMM_DIED);
+		}
+	}
 }

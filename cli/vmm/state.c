@@ -303,8 +303,12 @@ static int save_variable(struct vmm *vmm, struct writer *w, enum record_type typ
 
 static int save_cpu(struct vmm *vmm, struct writer *w, struct cpu *cpu)
 {
+	struct kvm_mp_state settled;
 	size_t size;
 	void *bytes;
+
+	/* Asking has KVM take what INIT or SIPI is pending, which changes registers. */
+	ioctl(cpu->fd, KVM_GET_MP_STATE, &settled);
 
 	w->cpu = cpu->index;
 	bytes = get_cpuid(cpu->fd, &size);
