@@ -46,7 +46,8 @@ units() {
 check "it builds, by gcc and by clang, with no warning" lib/build user clang
 
 units here build/user
-units valgrind build/user valgrind -q --error-exitcode=99 --leak-check=full --trace-children=no
+units valgrind build/user valgrind -q --error-exitcode=99 --leak-check=full \
+	--suppressions=lib/tests/valgrind.supp
 
 if check "it builds with the sanitizers" lib/build asan tsan; then
 	units "ASan, UBSan" build/asan
