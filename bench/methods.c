@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
 /* The ways to populate memory that are compared. */
 #include <err.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <liburing.h>
 #include <stdlib.h>
@@ -48,8 +49,10 @@ static void map_and_prefault(struct part *part)
 
 static void allocate(struct part *part)
 {
-	if (fallocate(part->fd, FALLOC_FL_KEEP_SIZE, part->start, part->size))
-		err(EXIT_FAILURE, "fallocate() failed");
+	/* What io_uring has left to be done for us counts as a signal. */
+	while (fallocate(part->fd, FALLOC_FL_KEEP_SIZE, part->start, part->size))
+		if (errno != EINTR)
+			err(EXIT_FAILURE, "fallocate() failed");
 }
 
 static void by_fallocate(struct part *part)

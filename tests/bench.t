@@ -1,0 +1,92 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
+# The benchmark works, and what can be counted of the write engine is as cheap as
+# it was. Nothing here goes by the clock.
+# shellcheck source=tests/tap.sh
+. "$(dirname "$(readlink -f "$0")")/tap.sh"
+cd "$(dirname "$(readlink -f "$0")")/.." || exit
+
+mkdir -p build
+work=$(mktemp -d build/bench-test.XXXXXX) || exit
+trap 'rm -rf "$work"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# says NAME STATUS PATTERN COMMAND...: the command ends with STATUS, and what it
+# says matches PATTERN.
+says() {
+	local name=$1 want=$2 pattern=$3 said status=0
+	shift 3
+	said=$("$@" 2>&1) || status=$?
+	if [[ $status == "$want" && $said =~ $pattern ]]; then ok "$name"; else not_ok "$name" "status $status: $said"; fi
+}
+
+says "bench/run: bad option" 125 'unexpected argument: -x' bench/run -x
+says "bench/run: bad size" 125 '--size 12K: a size such as 512M' bench/run --size 12K
+says "bench/run: bad rounds" 125 '--rounds 0: a number' bench/run --rounds 0
+if [[ ! -e /sys/module/kvm/parameters/gmem_engine ]]; then
+	says "bench/run --bare: says what this machine lacks" 125 "this machine's kernel, .*, cannot do it" bench/run --bare --out "$work"
+fi
+
+# Instructions
+kernel=$(lab/build --profile bench) || exit
+count() { bench/count --kernel "$kernel" "$@"; }
+of() { awk -v m="$1" '$1 == m { print $2 }' "$work/$2"; }
+holds() { awk "BEGIN { exit !($1) }"; }
+
+check "no method takes 5 % more instructions than the baseline" \
+	count --baseline bench/baseline write overwrite sendfile
+awk '!/^#/ { $2 *= 0.9 } { print }' bench/baseline >"$work/cheaper"
+says "a dearer engine is found" 1 'write takes [0-9]+ instructions a page, .* % more than' \
+	count --baseline "$work/cheaper" write
+
+count write generic copy >"$work/first" && count write generic copy >"$work/second" || exit
+for method in write generic copy; do
+	a=$(of "$method" first) b=$(of "$method" second)
+	check "$method: the count repeats to 1 % ($a, $b)" holds "$a < 1.01 * $b && $b < 1.01 * $a"
+done
+w=$(of write first) g=$(of generic first) c=$(of copy first)
+check "write(): 0.60 of the generic path's instructions at the most, beside the copy ($w, $g, $c)" \
+	holds "$w - $c <= 0.60 * ($g - $c)"
+
+count --fragmented write generic >"$work/fragmented" || exit
+w=$(of write fragmented) g=$(of generic fragmented)
+check "write(): fewer than the generic path's in fragmented memory ($w, $g)" holds "$w < $g"
+
+count --size 1M write >"$work/small" && count --size 2G write >"$work/large" || exit
+w=$(of write small) g=$(of write large)
+check "write(): as many a page for 2 GiB as for 1 MiB, to 10 % ($g, $w)" holds "$w < 1.1 * $g && $g < 1.1 * $w"
+
+count --profile write >"$work/profile" || exit
+check "the profile adds up to the count" \
+	holds "$(awk '{ sum += $3 } END { print sum }' "$work/profile") > 0.98 * $(of write first)"
+
+# The whole of it, on little memory
+check "bench/run" bench/run --size 4M --rounds 1 --out "$work/out"
+fields() {
+	python3 - "$work/out" <<-'EOF'
+		import json, sys, xml.dom.minidom
+		out = sys.argv[1]
+		r = json.load(open(f"{out}/result.json"))
+		assert r["accel"] in ("tcg", "kvm") and r["cpu"] and r["kernel"].startswith("7.3") and r["size_bytes"] == 4 << 20
+		for threads in ("threads1", "threads2"):
+		    for method in ("memcpy", "write", "generic", "tmpfs_write", "fallocate_write", "overwrite",
+		                   "sendfile", "io_uring", "limit", "copy", "madvise", "fallocate"):
+		        assert r[threads][f"{method}_ms"] > 0, (threads, method)
+		        low, high = r[threads]["spread_ms"][method]
+		        assert low <= r[threads][f"{method}_ms"] <= high
+		    assert r[threads]["ratios"]["to_memcpy"]["memcpy"] == 1
+		assert [row["size_bytes"] for row in r["by_size"]][:2] == [4096, 16384]
+		assert len(r["by_chunk"]) == 5
+		for method in ("memcpy", "write", "generic", "copy"):
+		    assert r["instructions_per_page"][method] > 400, method
+		assert 0 < r["neighbour_waits_at_most_us"]["write"] < 1000, "a write() holds off another task for a millisecond"
+		for plot in ("time", "ratios"):
+		    svg = xml.dom.minidom.parse(f"{out}/{plot}.svg")
+		    assert "write()" in svg.toxml(), plot
+		assert "filemap_add_folio" in open(f"{out}/profile.txt").read()
+	EOF
+}
+check "result.json, the profile and the plots have it all, and no task waits for a millisecond" fields
+
+done_testing
