@@ -2,7 +2,7 @@
 # The front door. No logic here: each target calls a script that also works by
 # hand and has a --help of its own.
 
-.PHONY: all install uninstall deb help demo test series clean distclean
+.PHONY: all install uninstall deb help demo bench test series clean distclean
 
 all: ; @lab/packages lib && lib/build
 
@@ -11,6 +11,8 @@ help:
 	@echo 'make install    install them (PREFIX=/usr/local, DESTDIR=); make uninstall'
 	@echo 'make deb        build their Debian packages into build/deb'
 	@echo 'make demo       build the kernel, boot it and see write() fill guest memory'
+	@echo 'make bench      measure write() against its rivals and the limits (BARE=1: on'
+	@echo '                this machine'\''s own kernel)'
 	@echo 'make test       run every check and test (TESTS=tests/x.t: that one)'
 	@echo 'make series     write the kernel change as a mail-ready series to build/'
 	@echo 'make clean      delete build/'
@@ -24,6 +26,7 @@ uninstall: ; @lib/install --uninstall
 deb: ; @lab/packages && debian/build
 
 demo: ; @lab/packages && demo/run
+bench: ; @lab/packages && bench/run $(if $(BARE),--bare)
 test: ; @lab/packages && tests/run $(TESTS)
 series: ; @lab/packages && kernel/series
 
