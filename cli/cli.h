@@ -38,6 +38,9 @@ void die(const char *format, ...) PRINTF(1, 2) NORETURN;
 void die_usage(const char *format, ...) PRINTF(1, 2) NORETURN;
 void warn(const char *format, ...) PRINTF(1, 2);
 
+/* What was printed must have arrived: a full disk is a failure. Returns the exit status. */
+int finish_output(int status);
+
 /*
  * Options: options.c
  *

@@ -83,8 +83,7 @@ static int list_commands(void)
 	return EXIT_OK;
 }
 
-/* What was printed must have arrived: a full disk is a failure. */
-static int finish(int status)
+int finish_output(int status)
 {
 	if (fflush(stdout) || ferror(stdout)) {
 		perror("gmem: cannot write to stdout");
@@ -103,19 +102,19 @@ int main(int argc, char **argv)
 	}
 	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) {
 		usage(stdout);
-		return finish(EXIT_OK);
+		return finish_output(EXIT_OK);
 	}
 	if (!strcmp(argv[1], "--version")) {
 		printf("gmem %d.%d\n", GMEM_VERSION_MAJOR, GMEM_VERSION_MINOR);
-		return finish(EXIT_OK);
+		return finish_output(EXIT_OK);
 	}
 	if (!strcmp(argv[1], "--complete"))
-		return finish(list_commands());
+		return finish_output(list_commands());
 
 	for (i = 0; i < ARRAY_SIZE(commands); i++) {
 		if (!strcmp(argv[1], commands[i].name)) {
 			command_name = argv[1];
-			return finish(commands[i].run(argc - 1, argv + 1));
+			return finish_output(commands[i].run(argc - 1, argv + 1));
 		}
 	}
 	die_usage("no such %s: %s", argv[1][0] == '-' ? "option" : "command", argv[1]);

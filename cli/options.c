@@ -161,14 +161,14 @@ int parse_options(int argc, char **argv, const struct command_spec *spec)
 
 	if (argc == 2 && !strcmp(argv[1], "--complete")) {
 		print_completion(spec);
-		exit(EXIT_OK);
+		exit(finish_output(EXIT_OK));
 	}
 	while (i < argc && argv[i][0] == '-' && argv[i][1]) {
 		if (!strcmp(argv[i], "--"))
 			return i + 1;
 		if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
 			print_help(argv[0], spec);
-			exit(EXIT_OK);
+			exit(finish_output(EXIT_OK));
 		}
 		if (argv[i][1] == '-')
 			i += parse_long(argv + i, spec);

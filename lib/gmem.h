@@ -63,7 +63,7 @@ enum gmem_method {
 	GMEM_METHOD_WRITE,	/* read into a buffer, write() from there */
 	GMEM_METHOD_MMAP,	/* map the guest_memfd and copy into it */
 	GMEM_METHOD_SENDFILE,	/* a file's pages, inside the kernel */
-	GMEM_METHOD_IO_URING,	/* reading overlaps with writing */
+	GMEM_METHOD_IO_URING	/* reading overlaps with writing */
 };
 
 /* "auto", "write", "mmap", "sendfile", "io_uring"; NULL if there is no such. */
@@ -81,7 +81,7 @@ int gmem_set_chunk(struct gmem *g, size_t bytes);
 enum gmem_zero {
 	GMEM_ZERO_AUTO,		/* skip zeros where the guest_memfd says it has a hole */
 	GMEM_ZERO_FRESH,	/* skip zeros: nothing has populated the range so far */
-	GMEM_ZERO_WRITE,	/* write zeros like anything else */
+	GMEM_ZERO_WRITE		/* write zeros like anything else */
 };
 
 /* Whether pages of zeros are left out, as holes, which read as zeros (auto). */

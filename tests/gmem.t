@@ -1,0 +1,265 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
+# The command line tool, and what make install and the Debian packages bring:
+# here, on this machine's own kernel. tests/populate.t has the rest.
+
+# shellcheck source=lab/lib.sh
+. "$(dirname "$(readlink -f "$0")")/../lab/lib.sh"
+# shellcheck source=tests/tap.sh
+. "$root/tests/tap.sh"
+cd "$root"
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+check "make builds library and tool" make
+gmem=$root/build/user/cli/gmem
+
+# fails STATUS TEXT ARG...: gmem says in one line, or two with a hint, what is wrong.
+fails() {
+	local want=$1 text=$2 status=0 said
+	shift 2
+	said=$("$gmem" "$@" 2>&1 >/dev/null </dev/null) || status=$?
+	if [[ $status == "$want" && $said == *"$text"* && $(wc -l <<<"$said") -le 2 ]]; then
+		ok "gmem $*: $text"
+	else
+		not_ok "gmem $*: $text" "status $status: $said"
+	fi
+}
+# says TEXT ARG...: gmem succeeds, and its output has that.
+says() {
+	local text=$1 said
+	shift
+	if said=$("$gmem" "$@" 2>&1 </dev/null) && [[ $said == *"$text"* ]]; then
+		ok "gmem $*: $text"
+	else
+		not_ok "gmem $*: $text" "$said"
+	fi
+}
+# json EXPRESSION ARG...: what gmem prints is JSON, and the expression of it holds.
+json() {
+	local expression=$1 said
+	shift
+	said=$("$gmem" "$@" 2>/dev/null </dev/null) || true
+	if python3 -c 'import json, sys
+r = json.loads(sys.argv[2])
+sys.exit(not eval(sys.argv[1]))' "$expression" "$said" 2>"$work/err"; then
+		ok "gmem $*: $expression"
+	else
+		not_ok "gmem $*: $expression" "$said$(<"$work/err")"
+	fi
+}
+
+# Help, which fits a screen.
+commands=$("$gmem" --complete | grep -v '^-')
+for command in '' $commands; do
+	lines=$("$gmem" ${command:+"$command"} --help | tee "$work/help" | wc -l)
+	width=$(wc -L <"$work/help")
+	if grep -q "^Usage: gmem" "$work/help" && ((lines <= 24 && width <= 90)); then
+		ok "gmem $command --help fits a screen"
+	else
+		not_ok "gmem $command --help fits a screen" "$lines lines of up to $width columns"
+	fi
+done
+says "gmem 1.0" --version
+if "$gmem" 2>"$work/err"; then not_ok "gmem alone is wrong"; else check "gmem alone tells how to use it" grep -q "^Usage: gmem" "$work/err"; fi
+fails 2 "no such command: nonsense" nonsense
+fails 2 "no such option: --nonsense" --nonsense
+
+# What is wrong with a command line is told with the option's name.
+fails 2 "which IMAGE?" load
+fails 2 "no such option: --nonsense" load --nonsense
+fails 2 "no such option: -x" load -x
+fails 2 "--size needs a value" load --size
+fails 2 "--size 12Q: not a size" load --size 12Q image
+fails 2 "-s 12MiBx: not a size" load -s 12MiBx image
+fails 2 "not a size" load --size= image
+fails 2 "--size 99999999999G: not a size" load --size=99999999999G image
+fails 2 "--method fast: one of: auto write mmap" load --method fast image
+fails 2 "--zero no: one of" load --zero no image
+fails 2 "--format gz: one of" load --format gz image
+fails 2 "--threads many: not a number" load --threads many image
+fails 2 "--threads -1: not a number" load --threads -1 image
+fails 2 "--threads 5000" load --threads 5000 image
+fails 2 "--chunk 100 bytes" load --chunk 100 image
+fails 2 "--pad takes no value" load --pad=yes image
+fails 2 "--order /no/such: No such file" load --order /no/such image
+fails 2 "--fd 99: not an open" load --fd 99 image
+fails 2 "--size is needed" load -
+fails 2 "unexpected argument: two" load one two
+fails 2 "unexpected argument: x" probe x
+fails 2 "which COMMAND?" exec --size 1M
+fails 2 "--size is needed" exec true
+fails 2 "--runs 0" bench --runs 0
+fails 2 "--size: a number of whole pages" bench --size 5
+fails 1 "/no/such: No such file" load /no/such
+echo '0 5' >"$work/bad.order"
+fails 2 "line 1" load --order "$work/bad.order" image
+if "$gmem" probe --help >/dev/full 2>"$work/err"; then not_ok "a full disk is noticed"; else ok "a full disk is noticed: $(<"$work/err")"; fi
+
+# The machine's own kernel.
+json "any(f['name'] == 'GUEST_MEMFD_FLAG_WRITE' and (f['supported'] or f['why']) for f in r['features'])" probe --json
+if [[ ! -c /dev/kvm ]]; then
+	skip "populating on this machine" "there is no /dev/kvm"
+elif ! "$gmem" probe >"$work/probe"; then
+	skip "populating on this machine" "$(tail -n 1 "$work/probe")"
+else
+	check_silent "gmem probe --quiet" "$gmem" probe --quiet
+	image=$work/image
+	head -c 3M /dev/urandom >"$image"
+	truncate -s 40M "$image"
+	head -c 5M /dev/urandom >>"$image"
+	says "verified every byte" load --verify "$image"
+	says "45 MiB populated" load "$image"
+	check_silent "gmem load --quiet" "$gmem" load --quiet "$image"
+	json "r['ok'] and r['bytes'] == 45 << 20 and r['pages_written'] == 2048 and r['up_to'] == r['bytes']" load --json "$image"
+	json "r['ok'] and r['pages_written'] == 11520 and len(r['threads']) == 2 and sum(t['bytes'] for t in r['threads']) == r['bytes']" \
+		load --json -z write -t 2 "$image"
+	json "r['ok'] and r['format'] == 'raw' and r['bytes'] == 45 << 20" load --json --offset 1M --size 0x3000000 "$image"
+	json "not r['ok'] and 'do not fit' in r['error'] and r['bytes'] == 0" load --json --size 44M "$image"
+	fails 1 "do not fit" load --offset 4K -s 45M "$image"
+	fails 1 "page size" load --offset 1 -s 64M "$image"
+	fails 1 "cannot create a guest_memfd of 5 bytes" load -s 5 "$image"
+	zstd -q "$image" -o "$image.zst"
+	json "r['ok'] and r['format'] == 'zstd' and r['bytes'] == 45 << 20 and r['verified']" load --json --verify "$image.zst"
+	json "r['ok'] and r['format'] == 'raw' and r['bytes'] % 4096 == 0" load --json --pad -f raw "$image.zst"
+	fails 1 "whole pages" load -f raw "$image.zst"
+	fails 1 "no zstd image" load -f zstd -s 64M "$image"
+	for args in '' '-m io_uring' '--verify'; do
+		# shellcheck disable=SC2086 # words
+		if said=$("$gmem" load $args -s 64M - <"$image" 2>&1) && [[ $said == *"-: 45 MiB populated"* ]]; then
+			ok "gmem load $args -: stdin"
+		else
+			not_ok "gmem load $args -: stdin" "$said"
+		fi
+	done
+	check "gmem load -f zstd -: stdin" sh -c "zstdcat '$image.zst' | zstd | '$gmem' load -f zstd -s 64M -"
+	printf '0x2800000 0x100000\n0 4096\n' >"$work/order"
+	says "verified every byte" load --order "$work/order" --verify "$image"
+	: >"$work/empty"
+	says "0 bytes populated" load "$work/empty"
+
+	# Interrupted, it says how far it came.
+	mkfifo "$work/fifo"
+	sleep 60 >"$work/fifo" &
+	sleeper=$!
+	"$gmem" load -s 1M "$work/fifo" 2>"$work/err" &
+	loader=$!
+	until [[ $(cat "/proc/$loader/wchan" 2>/dev/null) == *poll* ]]; do sleep 0.1; done
+	kill -INT "$loader"
+	status=0
+	wait "$loader" || status=$?
+	kill "$sleeper"
+	if [[ $status == 1 && $(<"$work/err") == *"cancelled (all below 0 of guest memory is done)"* ]]; then
+		ok "gmem load is interrupted by ^C"
+	else
+		not_ok "gmem load is interrupted by ^C" "status $status: $(<"$work/err")"
+	fi
+
+	says "11 pages populated" exec -s 1M -- sh -c "head -c 44K /dev/urandom >'$work/x'; '$gmem' load --quiet --fd \$GMEM_FD '$work/x'"
+	says "11 pages populated" exec -s 1M -- "$gmem" load -q --fd {} "$work/x"
+	json "r['status'] == 0 and r['populated'] == 11 * 4096 and r['size'] == 1 << 20" exec --json -s 1M -- "$gmem" load -q --fd {} "$work/x"
+	status=0
+	"$gmem" exec -q -s 1M -- sh -c 'exit 42' 2>"$work/err" || status=$?
+	if [[ $status == 42 ]]; then ok "gmem exec returns the command's status"; else not_ok "gmem exec returns the command's status" "$status"; fi
+	fails 127 "no-such-command: No such file" exec -q -s 1M no-such-command
+	fails 137 "pages populated" exec -s 1M sh -c 'kill -9 $$'
+
+	says "mmap + memcpy" bench --size 4M --runs 2
+	json "len(r['ways']['mmap']['ms']) == 3 and r['ways']['limit']['median_ms'] > 0" bench --size 4M --runs 3 --json
+fi
+
+# The terminal has a progress bar, if it takes long; a file never has.
+if script -qec "'$gmem' load -s 1M /dev/zero" /dev/null </dev/null >"$work/out" 2>&1; then not_ok "endless input is refused"; else ok "endless input is refused"; fi
+
+# Completion, as bash would do it.
+complete_words() {
+	# shellcheck source=cli/completion/gmem disable=SC2034
+	(PATH=$root/build/user/cli:$PATH && . "$root/cli/completion/gmem" && compopt() { :; } &&
+		COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) && _gmem && echo "${COMPREPLY[*]}")
+}
+completes() {
+	local want=$1 got
+	shift
+	got=$(complete_words "$@") || got=failed
+	if [[ " $got " == *" $want "* ]]; then ok "completion: $* -> $want"; else not_ok "completion: $* -> $want" "$got"; fi
+}
+completes load gmem lo
+completes --method gmem load --me
+completes io_uring gmem load --method io
+completes README.md gmem load READ
+completes README.md gmem load --order READ
+completes --record-order gmem run --rec
+
+# The manual.
+for page in man/*.[1-9]; do
+	check_silent "man: ${page#man/}" env MANWIDTH=80 man --warnings -l -Tutf8 -Z --no-subpages "$page" </dev/null 2>&1 >/dev/null
+done
+check_silent "mandoc -T lint" mandoc -T lint -W warning man/*.[1-9]
+missing=''
+for command in $commands; do
+	for option in $("$gmem" "$command" --complete | sed -n 's/^--\([a-z-]*\).*/\1/p'); do
+		[[ $option == help ]] || grep -q -- "\\\\-\\\\-${option//-/\\\\-}" man/gmem.1 || missing+=" $command --$option"
+	done
+done
+if [[ -z $missing ]]; then ok "gmem(1) has every option"; else not_ok "gmem(1) has every option" "$missing"; fi
+undocumented=''
+while read -r name; do
+	grep -qE "'$name'" man/meson.build || [[ -f man/$name.3 ]] || undocumented+=" $name"
+done < <(sed -n 's/^\t\(gmem_.*\);/\1/p' lib/libgmem.map)
+if [[ -z $undocumented ]]; then ok "every function has a manual page"; else not_ok "every function has a manual page" "$undocumented"; fi
+
+# What is exported is what the header has.
+nm -D --defined-only build/user/lib/libgmem.so | awk '$2 == "T" { sub(/@.*/, "", $3); print $3 }' | sort >"$work/exported"
+grep -oE '\bgmem_[a-z_]+\(' lib/gmem.h | tr -d '(' | sort -u >"$work/declared"
+# Words with "(" in comments are manual pages.
+comm -13 "$work/exported" <(grep -vE '^gmem_(context|options|create|order|demand|populate)$|_fn$' "$work/declared") >"$work/more"
+if [[ -s $work/exported && ! -s $work/more ]]; then ok "all that gmem.h declares is exported"; else not_ok "all that gmem.h declares is exported" "$(<"$work/more")"; fi
+sed -n 's/^\t\(gmem_.*\);/\1/p' lib/libgmem.map | sort >"$work/map"
+check_silent "the symbol map is what is exported" diff "$work/map" "$work/exported"
+check_silent "debian's symbols file is the symbol map" \
+	diff "$work/map" <(sed -n 's/^ \(gmem_[a-z_]*\)@.*/\1/p' debian/libgmem1.symbols | sort)
+
+# Installed: the header in C and C++, the example, the tool; and gone again.
+export DESTDIR=$work/dest PREFIX=/usr
+check "make install" make install
+unset DESTDIR PREFIX
+dest=$work/dest/usr
+libdir=$(dirname "$(find "$dest" -name libgmem.so.1)")
+export PKG_CONFIG_PATH=$libdir/pkgconfig PKG_CONFIG_SYSROOT_DIR=$work/dest
+# shellcheck disable=SC2046 # words
+check "the example builds" gcc -Wall -Wextra -Werror -o "$work/example" lib/example.c $(pkg-config --cflags --libs libgmem)
+# shellcheck disable=SC2046 # words
+check "the example builds statically" gcc -Wall -Wextra -Werror -static -o "$work/example-static" lib/example.c \
+	$(pkg-config --cflags --static --libs libgmem)
+if (($(wc -l <lib/example.c) < 40)); then ok "the example is shorter than 40 lines"; else not_ok "the example is shorter than 40 lines"; fi
+printf '#include <gmem.h>\nint main() { struct gmem *g; if (gmem_new(&g)) return 1; gmem_set_method(g, GMEM_METHOD_WRITE); gmem_free(g); }\n' >"$work/cxx.cc"
+for std in 98 11 20; do
+	# shellcheck disable=SC2046 # words
+	check "the header in C++$std" g++ -std=c++$std -Wall -Wextra -Wpedantic -Wno-long-long -Werror -o "$work/cxx" "$work/cxx.cc" $(pkg-config --cflags --libs libgmem)
+done
+check "a C++ program runs" env LD_LIBRARY_PATH="$libdir" "$work/cxx"
+printf '#include <gmem.h>\nint main(void) { return 0; }\n' >"$work/c.c"
+check "the header in strict C99" gcc -std=c99 -pedantic-errors -Wall -Wextra -Werror -I "$dest/include" -o "$work/c" "$work/c.c"
+if "$gmem" probe -q 2>/dev/null; then
+	check "the example runs" env LD_LIBRARY_PATH="$libdir" "$work/example" "$work/image"
+else
+	skip "the example runs" "nothing can populate guest memory here"
+fi
+check "the installed tool runs" env LD_LIBRARY_PATH="$libdir" "$dest/bin/gmem" --version
+check "the manual is installed" test -e "$dest/share/man/man3/gmem_populate_file.3" -a -e "$dest/share/man/man1/gmem.1"
+export DESTDIR=$work/dest PREFIX=/usr
+check "make uninstall" make uninstall
+unset DESTDIR PREFIX
+check_silent "nothing is left" find "$work/dest" ! -type d
+
+# The Debian packages: built from a copy, lintian has nothing to say.
+if packages=$(debian/build 2>"$work/err"); then
+	ok "the Debian packages build, and lintian is content"
+	for package in libgmem1_ libgmem-dev_ gmem_; do
+		if grep -q "/$package" <<<"$packages"; then ok "package ${package%_}"; else not_ok "package ${package%_}" "$packages"; fi
+	done
+else
+	not_ok "the Debian packages build, and lintian is content" "$packages$(<"$work/err")"
+fi
+
+done_testing
