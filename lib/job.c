@@ -114,8 +114,12 @@ int round_up_to_page(struct gmem *g, uint64_t length, uint64_t *rounded)
 void job_choose(struct job *job, enum gmem_method method)
 {
 	const struct gmem *g = job->g;
-	const char *how = job->target.by_copy ? "this guest_memfd can be mapped, but not written" :
-						"this guest_memfd can be written";
+	const char *how = "this guest_memfd can be written";
+
+	if (job->target.by_copy)
+		how = "this guest_memfd can be mapped, but not written";
+	else if (method == GMEM_METHOD_SENDFILE)
+		how = "this guest_memfd can be written, and zeros are not to be skipped";
 
 	job->method = method == GMEM_METHOD_WRITE && job->target.by_copy ? GMEM_METHOD_MMAP : method;
 	if (g->method == GMEM_METHOD_IO_URING)

@@ -181,12 +181,10 @@ static int find_data(struct job *job, struct ranges *data)
 		if ((uint64_t)at >= end)
 			return 0;
 
-		/* Whole pages of the target; two holes may leave the same page between them. */
+		/* Whole pages of the target; two of these ranges may share one. */
 		from = (at - source->offset) / page * page + job->target.offset;
 		to = hole - source->offset + job->target.offset;
 		to = (to + page - 1) / page * page;
-		if (data->nr && data->range[data->nr - 1].offset + data->range[data->nr - 1].length > from)
-			from += page;
 		if (to > job->target.offset + job->target.length)
 			to = job->target.offset + job->target.length;
 		err = to > from ? ranges_add(data, from, to - from) : 0;
@@ -233,9 +231,19 @@ static int file_length(struct gmem *g, struct file *source)
 	return 0;
 }
 
+/*
+ * sendfile saves a copy, if the page cache has the source; but it does not look for
+ * zeros, which take memory and time if they are written.
+ */
 static void choose(struct job *job)
 {
-	switch (job->g->method) {
+	const struct gmem *g = job->g;
+	enum gmem_method method = g->method;
+
+	if (method == GMEM_METHOD_AUTO && !job->target.by_copy && !job->target.skip && !job->direct)
+		method = GMEM_METHOD_SENDFILE;
+
+	switch (method) {
 	case GMEM_METHOD_SENDFILE:
 		job->work = splice_work;
 		job_choose(job, GMEM_METHOD_SENDFILE);

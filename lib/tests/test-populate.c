@@ -102,6 +102,9 @@ static void test_file(void **state)
 				assert_only(g, fd, size);
 				assert_target(fd, page, bytes + at, size);
 				assert_int_equal(lseek(source, 0, SEEK_CUR), 5);
+				if (p->method == GMEM_METHOD_AUTO && threads == 1)
+					assert_int_equal(gmem_stats(g)->method, kind_writes(p->kind) ?
+							 GMEM_METHOD_SENDFILE : GMEM_METHOD_MMAP);
 			}
 			free(bytes);
 			close(source);
