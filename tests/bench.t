@@ -12,15 +12,6 @@ trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# says NAME STATUS PATTERN COMMAND...: the command ends with STATUS, and what it
-# says matches PATTERN.
-says() {
-	local name=$1 want=$2 pattern=$3 said status=0
-	shift 3
-	said=$("$@" 2>&1) || status=$?
-	if [[ $status == "$want" && $said =~ $pattern ]]; then ok "$name"; else not_ok "$name" "status $status: $said"; fi
-}
-
 says "bench/run: bad option" 125 'unexpected argument: -x' bench/run -x
 says "bench/run: bad size" 125 '--size 12K: a size such as 512M' bench/run --size 12K
 says "bench/run: bad rounds" 125 '--rounds 0: a number' bench/run --rounds 0

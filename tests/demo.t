@@ -11,15 +11,6 @@ trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# says NAME STATUS PATTERN COMMAND...: the command ends with STATUS, and what it
-# says matches PATTERN.
-says() {
-	local name=$1 want=$2 pattern=$3 said status=0
-	shift 3
-	said=$("$@" 2>&1) || status=$?
-	if [[ $status == "$want" && $said =~ $pattern ]]; then ok "$name"; else not_ok "$name" "status $status: $said"; fi
-}
-
 # The RAM image of a real guest
 image=$(demo/image) || exit
 check "demo/image: 512 MiB" [ "$(stat -c %s "$image")" = 536870912 ]

@@ -24,3 +24,12 @@ check_silent() {
 	shift
 	if said=$("$@" 2>&1) && [[ -z $said ]]; then ok "$name"; else not_ok "$name" "$said"; fi
 }
+
+# says NAME STATUS PATTERN COMMAND...: the command ends with STATUS, and what it
+# says matches PATTERN.
+says() {
+	local name=$1 want=$2 pattern=$3 said status=0
+	shift 3
+	said=$("$@" 2>&1) || status=$?
+	if [[ $status == "$want" && $said =~ $pattern ]]; then ok "$name"; else not_ok "$name" "status $status: $said"; fi
+}
