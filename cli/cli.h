@@ -72,6 +72,7 @@ struct command_spec {
 	const char *synopsis;	/* after "gmem NAME " */
 	const char *about;	/* one or more lines */
 	const struct option_spec *options;	/* up to OPTION_END */
+	bool runs_command;	/* whose own options begin at the first operand */
 };
 
 /* The options that every command has, as the last ones in its table. */
@@ -88,8 +89,8 @@ struct output {
 extern struct output output;
 
 /*
- * Handles the options, which end at the first operand or at "--".  Returns the
- * operands' index in argv.  Errors, --help: it does not return.
+ * Handles the options up to "--", and moves the operands to the end of argv.
+ * Returns their index there.  Errors, --help: it does not return.
  */
 int parse_options(int argc, char **argv, const struct command_spec *spec);
 

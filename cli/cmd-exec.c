@@ -26,6 +26,7 @@ static const struct command_spec spec = {
 		 "  gmem exec --size 512M -- sh -c 'zstdcat ram.zst | dd obs=1M >&$GMEM_FD'\n\n"
 		 "Then tells, on stderr, how much is populated. Exit status: that of COMMAND.",
 	.options = options,
+	.runs_command = true,
 };
 
 /* {} is the descriptor. */

@@ -157,24 +157,35 @@ static int parse_letter(char **argv, const struct command_spec *spec)
 
 int parse_options(int argc, char **argv, const struct command_spec *spec)
 {
-	int i = 1;
+	char *operands[argc];
+	int i = 1, n = 0;
 
 	if (argc == 2 && !strcmp(argv[1], "--complete")) {
 		print_completion(spec);
 		exit(finish_output(EXIT_OK));
 	}
-	while (i < argc && argv[i][0] == '-' && argv[i][1]) {
-		if (!strcmp(argv[i], "--"))
-			return i + 1;
-		if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
+	while (i < argc) {
+		if (!strcmp(argv[i], "--")) {
+			i++;
+			break;
+		}
+		if (argv[i][0] != '-' || !argv[i][1]) {
+			if (spec->runs_command)
+				break;
+			operands[n++] = argv[i++];
+		} else if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
 			print_help(argv[0], spec);
 			exit(finish_output(EXIT_OK));
-		}
-		if (argv[i][1] == '-')
+		} else if (argv[i][1] == '-') {
 			i += parse_long(argv + i, spec);
-		else
+		} else {
 			i += parse_letter(argv + i, spec);
+		}
 	}
 	written[0] = '\0';
+
+	/* Those that came between the options, in front of the rest. */
+	i -= n;
+	memcpy(argv + i, operands, n * sizeof(*operands));
 	return i;
 }

@@ -86,6 +86,7 @@ fails 2 "--order /no/such: No such file" load --order /no/such image
 fails 2 "--fd 99: not an open" load --fd 99 image
 fails 2 "--size is needed" load -
 fails 2 "unexpected argument: two" load one two
+fails 2 "unexpected argument: --pad" load one -- --pad
 fails 2 "unexpected argument: x" probe x
 fails 2 "which COMMAND?" exec --size 1M
 fails 2 "--size is needed" exec true
@@ -110,6 +111,8 @@ else
 	head -c 5M /dev/urandom >>"$image"
 	says "verified every byte" load --verify "$image"
 	says "45 MiB populated" load "$image"
+	says "verified every byte" load "$image" --verify -t 2
+	says "45 MiB populated" load -t 1 -- "$image"
 	check_silent "gmem load --quiet" "$gmem" load --quiet "$image"
 	json "r['ok'] and r['bytes'] == 45 << 20 and r['pages_written'] == 2048 and r['up_to'] == r['bytes']" load --json "$image"
 	json "r['ok'] and r['pages_written'] == 11520 and len(r['threads']) == 2 and sum(t['bytes'] for t in r['threads']) == r['bytes']" \
@@ -168,8 +171,20 @@ else
 	json "len(r['ways']['mmap']['ms']) == 3 and r['ways']['limit']['median_ms'] > 0" bench --size 4M --runs 3 --json
 fi
 
-# The terminal has a progress bar, if it takes long; a file never has.
-if script -qec "'$gmem' load -s 1M /dev/zero" /dev/null </dev/null >"$work/out" 2>&1; then not_ok "endless input is refused"; else ok "endless input is refused"; fi
+# A terminal has a progress bar if it takes long; with --quiet, or in a file, there is none.
+on_terminal() { TERM=xterm script -qec "$1" /dev/null </dev/null 2>&1; }
+slow="(for i in 1 2 3; do head -c 1M /dev/zero; sleep 1; done) | '$gmem' load -s 3M -"
+if "$gmem" probe -q 2>/dev/null; then
+	said=$(on_terminal "$slow") || true
+	if [[ $said == *"populating 2 MiB"*"3 MiB populated"* ]]; then ok "a progress bar"; else not_ok "a progress bar" "$said"; fi
+	said=$(on_terminal "$slow --quiet") || true
+	if [[ -z $said ]]; then ok "no progress bar with --quiet"; else not_ok "no progress bar with --quiet" "$said"; fi
+	said=$(on_terminal "($slow) 2>&1 | cat") || true
+	if [[ $said != *populating* ]]; then ok "no progress bar in a file"; else not_ok "no progress bar in a file" "$said"; fi
+	fails 1 "larger than the 1048576 bytes" load -s 1M /dev/zero
+else
+	skip "a progress bar" "nothing can populate guest memory here"
+fi
 
 # Completion, as bash would do it.
 complete_words() {
