@@ -646,6 +646,32 @@ static void test_busy(void **state)
 	end(g);
 }
 
+/* Private memory is the guest's own: an error, not a SIGBUS. */
+static void test_private(void **state)
+{
+	const struct param *p = *state;
+	int vm, fd, writes;
+	struct gmem *g;
+	char *bytes;
+
+	must_refuse(p);
+	writes = kind_writes(p->kind);
+	g = begin();
+	bytes = make_bytes(2 * CHUNK, 1);
+	vm = make_vm();
+	fd = gmem_create(g, vm, 2 * CHUNK, GMEM_FLAG_MMAP | (writes ? GMEM_FLAG_WRITE : 0));
+	assert_ok(g, fd);
+	if (writes)
+		assert_fails(g, gmem_populate_buffer(g, fd, 0, bytes, 2 * CHUNK), -EPERM, "private");
+	assert_ok(g, gmem_set_method(g, GMEM_METHOD_MMAP));
+	assert_fails(g, gmem_populate_buffer(g, fd, 0, bytes, 2 * CHUNK), -EFAULT, "private");
+	assert_int_equal(gmem_stats(g)->up_to, 0);
+	close(fd);
+	close(vm);
+	free(bytes);
+	end(g);
+}
+
 /* The caller's position in the guest_memfd stays where it is. */
 static void test_position(void **state)
 {
@@ -713,6 +739,8 @@ int main(void)
 		add("cancel from a thread", test_cancel_race, kind, GMEM_METHOD_AUTO);
 		add("many contexts", test_concurrent, kind, GMEM_METHOD_AUTO);
 	}
+	add("private", test_private, GUEST_MEMFD, GMEM_METHOD_AUTO);
+	add("private", test_private, GUEST_MEMFD_MMAP, GMEM_METHOD_AUTO);
 	add("busy", test_busy, MEMFD, GMEM_METHOD_AUTO);
 
 	status = _cmocka_run_group_tests("populate", tests, nr_tests, NULL, NULL);
