@@ -81,6 +81,8 @@ static void check_args(void)
 		die_usage("--kernel and --restore exclude each other: a saved machine has its kernel");
 	if (!args.kernel && (args.initrd || args.append))
 		die_usage("--initrd and --append go with --kernel");
+	if (args.restore && !*args.restore)
+		die_usage("--restore: the name is empty");
 	if (!args.restore && (args.demand || args.order))
 		die_usage("--demand and --order go with --restore");
 	if (mem_given() && (!args.mem || args.mem % PAGE_SIZE))
@@ -207,13 +209,24 @@ static int restore_machine(struct vmm *vmm, const struct state *state, struct gm
 	return args.demand ? demand_start_background(vmm) : 0;
 }
 
+/* IMAGE.state, also of an IMAGE.zst that IMAGE was compressed to. */
+static char *state_path(void)
+{
+	size_t len = strlen(args.restore);
+	char *path;
+
+	if (len > 4 && !strcmp(args.restore + len - 4, ".zst"))
+		len -= 4;
+	return asprintf(&path, "%.*s.state", (int)len, args.restore) < 0 ? NULL : path;
+}
+
 static int set_up_restore(struct vmm *vmm, struct gmem *gmem)
 {
 	struct state state = { 0 };
-	char *path;
+	char *path = state_path();
 	int ret;
 
-	if (asprintf(&path, "%s.state", args.restore) < 0)
+	if (!path)
 		return vmm_fail(vmm, "out of memory");
 	ret = state_read(vmm, path, &state);
 	if (!ret)

@@ -5,9 +5,12 @@ cd "$(dirname "$(readlink -f "$0")")/.." || exit
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-kernel=$(lab/build) && gmem=$(lib/build static)/cli/gmem && lab/guest "$work/initrd" && cp "$kernel/bzImage" "$work" || exit
+kernel=$(lab/build) && gmem=$(lib/build static)/cli/gmem && lab/guest "$work/initrd" && lab/root "$work/root" zstd || exit
+mkdir "$work/guest" "$work/share"
+cp "$kernel/bzImage" "$work/initrd" "$work/guest" || exit
 
 # KVM is to give its vCPUs a TSC offset, though the emulated TSC's rate is a
 # permille off what it first measured.
 lab/boot --kernel "$kernel" --timeout 900 --append kvm.tsc_tolerance_ppm=10000 \
-	--add "$gmem" --add "$work:/guest" --add tests/vmm-guest -- vmm-guest
+	--add "$gmem" --add "$work/guest:/guest" --add "$work/root:/" --share "$work/share" \
+	--add tests/vmm-guest -- vmm-guest

@@ -88,6 +88,8 @@ int demand_begin(struct vmm *vmm, struct gmem *gmem, const char *image)
 	d->image = open(image, O_RDONLY | O_CLOEXEC);
 	if (d->image < 0)
 		return vmm_fail(vmm, "cannot read %s: %m", image);
+	if (memory_image_is_zstd(d->image))
+		return vmm_fail(vmm, "--demand: %s is compressed: unpack it, so that it can be read in any order", image);
 	if (gmem_demand_new(gmem, vmm->mem.fd, d->image, vmm->mem.size, vmm->mem.slot_size,
 			    on_populated, vmm, &d->demand))
 		return vmm_fail(vmm, "%s: %s", image, gmem_error(gmem));

@@ -200,7 +200,7 @@ int memory_put_file(struct vmm *vmm, uint64_t gpa, int fd, off_t pos, size_t len
 	return populated(vmm, gmem_populate_file(vmm->gmem, vmm->mem.fd, gpa, fd, pos, len), name);
 }
 
-static bool is_zstd(int fd)
+bool memory_image_is_zstd(int fd)
 {
 	uint32_t magic;
 
@@ -215,7 +215,7 @@ int memory_restore(struct vmm *vmm, const char *image)
 	if (fd < 0)
 		return vmm_fail(vmm, "cannot read %s: %m", image);
 	gmem_set_pad(vmm->gmem, false);
-	if (is_zstd(fd))
+	if (memory_image_is_zstd(fd))
 		err = gmem_populate_zstd(vmm->gmem, vmm->mem.fd, 0, fd, size);
 	else
 		err = gmem_populate_file(vmm->gmem, vmm->mem.fd, 0, fd, 0, size);

@@ -53,6 +53,7 @@ int memory_put(struct vmm *vmm, uint64_t gpa, const void *bytes, size_t len, con
 int memory_put_file(struct vmm *vmm, uint64_t gpa, int fd, off_t pos, size_t len, const char *name);
 
 int memory_restore(struct vmm *vmm, const char *image);
+bool memory_image_is_zstd(int fd);
 
 /* What is populated from @from on: 1, or 0 if nothing is. */
 int memory_next_data(struct vmm *vmm, uint64_t from, struct gmem_range *range);
