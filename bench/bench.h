@@ -48,7 +48,7 @@ bool method_available(const struct method *method);
 
 /* gmem.c */
 extern const char *gmem_stand_in;
-int gmem_create(size_t size);
+int guest_memfd_create(size_t size);
 
 /* source.c: what is written */
 void source_init(size_t size);

@@ -2,11 +2,12 @@
 /* The file that is populated. */
 #include <err.h>
 #include <fcntl.h>
-#include <linux/kvm.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "../lib/gmem.h"
+#include "../lib/kvm.h"
 #include "bench.h"
 
 static int vm_create(void)
@@ -16,12 +17,12 @@ static int vm_create(void)
 	kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	if (kvm < 0)
 		err(EXIT_FAILURE, "cannot open /dev/kvm");
-	vm = ioctl(kvm, KVM_CREATE_VM, KVM_X86_DEFAULT_VM);
+	vm = ioctl(kvm, KVM_CREATE_VM, 0);
 	if (vm < 0)
 		err(EXIT_FAILURE, "cannot create a virtual machine");
 
 	flags = ioctl(vm, KVM_CHECK_EXTENSION, KVM_CAP_GUEST_MEMFD_FLAGS);
-	if (flags < 0 || !(flags & GUEST_MEMFD_FLAG_WRITE))
+	if (flags < 0 || !(flags & GMEM_FLAG_WRITE))
 		errx(EXIT_FAILURE, "this kernel's guest_memfd has no GUEST_MEMFD_FLAG_WRITE");
 
 	return vm;
@@ -40,12 +41,12 @@ static int stand_in_create(size_t size)
 	return fd;
 }
 
-int gmem_create(size_t size)
+int guest_memfd_create(size_t size)
 {
 	struct kvm_create_guest_memfd args = {
 		.size = size,
-		.flags = GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_INIT_SHARED |
-			 GUEST_MEMFD_FLAG_WRITE,
+		.flags = GMEM_FLAG_MMAP | GMEM_FLAG_INIT_SHARED |
+			 GMEM_FLAG_WRITE,
 	};
 	static int vm = -1;
 	int fd;

@@ -59,7 +59,7 @@ static int file_open(const struct method *method, size_t size)
 	int fd;
 
 	if (method->file == GMEM)
-		return gmem_create(size);
+		return guest_memfd_create(size);
 
 	fd = memfd_create("bench", MFD_CLOEXEC);
 	if (fd < 0 || ftruncate(fd, size))
