@@ -147,8 +147,11 @@ else
 	sleeper=$!
 	"$gmem" load -s 1M "$work/fifo" 2>"$work/err" &
 	loader=$!
-	until [[ $(cat "/proc/$loader/wchan" 2>/dev/null) == *poll* ]]; do sleep 0.1; done
-	kill -INT "$loader"
+	for ((i = 0; i < 300; i++)); do
+		[[ $(cat "/proc/$loader/wchan" 2>/dev/null) != *poll* ]] || break
+		sleep 0.1
+	done
+	kill -INT "$loader" || true
 	status=0
 	wait "$loader" || status=$?
 	kill "$sleeper"
