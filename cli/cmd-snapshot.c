@@ -69,8 +69,8 @@ static int connect_named(const char *path)
 static int connect_only(void)
 {
 	const char *dir = getenv("XDG_RUNTIME_DIR");
+	char *pattern, why[256] = "";
 	int fd, found = -1, n = 0;
-	char *pattern;
 	glob_t paths;
 
 	if (!dir || !*dir)
@@ -81,8 +81,8 @@ static int connect_only(void)
 		for (size_t i = 0; i < paths.gl_pathc; i++) {
 			fd = try_connect(paths.gl_pathv[i]);
 			if (fd < 0)
-				continue;
-			if (n++)
+				snprintf(why, sizeof(why), " (%s: %s)", paths.gl_pathv[i], strerror(errno));
+			else if (n++)
 				close(fd);
 			else
 				found = fd;
@@ -90,7 +90,7 @@ static int connect_only(void)
 		globfree(&paths);
 	}
 	if (!n)
-		die("no machine answers at %s: is gmem run running? Give its --control PATH", pattern);
+		die("no machine answers at %s%s: is gmem run running? Give its --control PATH", pattern, why);
 	if (n > 1)
 		die("%d machines answer at %s: say which by --control PATH", n, pattern);
 	free(pattern);

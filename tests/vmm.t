@@ -13,4 +13,4 @@ cp "$kernel/bzImage" "$work/initrd" "$work/guest" || exit
 # permille off what it first measured.
 lab/boot --kernel "$kernel" --timeout 900 --append kvm.tsc_tolerance_ppm=10000 \
 	--add "$gmem" --add "$work/guest:/guest" --add "$work/root:/" --share "$work/share" \
-	--add tests/vmm-guest -- vmm-guest
+	--add tests/vmm-guest -- vmm-guest write
