@@ -29,7 +29,7 @@ static int unix_address(struct vmm *vmm, const char *path, struct sockaddr_un *a
 	if (strlen(path) >= sizeof(address->sun_path))
 		return vmm_fail(vmm, "--control %s: a socket's path has %zu characters at most", path,
 				sizeof(address->sun_path) - 1);
-	strcpy(address->sun_path, path);
+	memcpy(address->sun_path, path, strlen(path) + 1);
 	return 0;
 }
 

@@ -39,12 +39,12 @@ enum record_type {
 	RECORD_DEBUGREGS,
 	RECORD_LAPIC,
 	RECORD_MSRS,
-	RECORD_EVENTS,
+	RECORD_VCPU_EVENTS,
 	RECORD_MP_STATE,
 	RECORD_PIC_MASTER,
 	RECORD_PIC_SLAVE,
 	RECORD_IOAPIC,
-	RECORD_PIT,
+	RECORD_PIT2,
 	RECORD_CLOCK,
 	RECORD_SERIAL,
 	RECORD_PM1_ENABLE,
@@ -164,7 +164,8 @@ static struct kvm_cpuid2 *get_cpuid(int cpu_fd, size_t *size)
 	return NULL;
 }
 
-static const struct kvm_cpuid_entry2 *find_leaf(const struct kvm_cpuid2 *cpuid, uint32_t function, uint32_t index)
+static const struct kvm_cpuid_entry2 *find_leaf(const struct kvm_cpuid2 *cpuid, uint32_t function,
+						uint32_t index)
 {
 	for (unsigned int i = 0; i < cpuid->nent; i++)
 		if (cpuid->entries[i].function == function && cpuid->entries[i].index == index)
@@ -217,6 +218,12 @@ static int set_cpuid(struct vmm *vmm, int cpu_fd, const struct kvm_cpuid2 *cpuid
 
 /* -- what an ioctl takes and gives as it is ---------------------------------------------------- */
 
+#define ITEM(name, type) \
+	{ RECORD_ ## name, #name, KVM_GET_ ## name, KVM_SET_ ## name, sizeof(struct type), 0 }
+#define CHIP(name) \
+	{ RECORD_ ## name, "IRQCHIP", KVM_GET_IRQCHIP, KVM_SET_IRQCHIP, \
+	  sizeof(struct kvm_irqchip), KVM_IRQCHIP_ ## name }
+
 static const struct item {
 	enum record_type type;
 	const char *name;
@@ -224,20 +231,20 @@ static const struct item {
 	size_t size;
 	uint32_t chip;		/* of irqchips: which */
 } cpu_items[] = {
-	{ RECORD_SREGS, "SREGS", KVM_GET_SREGS, KVM_SET_SREGS, sizeof(struct kvm_sregs), 0 },
-	{ RECORD_REGS, "REGS", KVM_GET_REGS, KVM_SET_REGS, sizeof(struct kvm_regs), 0 },
-	{ RECORD_XCRS, "XCRS", KVM_GET_XCRS, KVM_SET_XCRS, sizeof(struct kvm_xcrs), 0 },
-	{ RECORD_DEBUGREGS, "DEBUGREGS", KVM_GET_DEBUGREGS, KVM_SET_DEBUGREGS, sizeof(struct kvm_debugregs), 0 },
-	{ RECORD_LAPIC, "LAPIC", KVM_GET_LAPIC, KVM_SET_LAPIC, sizeof(struct kvm_lapic_state), 0 },
+	ITEM(SREGS, kvm_sregs),
+	ITEM(REGS, kvm_regs),
+	ITEM(XCRS, kvm_xcrs),
+	ITEM(DEBUGREGS, kvm_debugregs),
+	ITEM(LAPIC, kvm_lapic_state),
 }, cpu_late_items[] = {
-	{ RECORD_EVENTS, "VCPU_EVENTS", KVM_GET_VCPU_EVENTS, KVM_SET_VCPU_EVENTS, sizeof(struct kvm_vcpu_events), 0 },
-	{ RECORD_MP_STATE, "MP_STATE", KVM_GET_MP_STATE, KVM_SET_MP_STATE, sizeof(struct kvm_mp_state), 0 },
+	ITEM(VCPU_EVENTS, kvm_vcpu_events),
+	ITEM(MP_STATE, kvm_mp_state),
 }, vm_items[] = {
-	{ RECORD_PIC_MASTER, "IRQCHIP", KVM_GET_IRQCHIP, KVM_SET_IRQCHIP, sizeof(struct kvm_irqchip), KVM_IRQCHIP_PIC_MASTER },
-	{ RECORD_PIC_SLAVE, "IRQCHIP", KVM_GET_IRQCHIP, KVM_SET_IRQCHIP, sizeof(struct kvm_irqchip), KVM_IRQCHIP_PIC_SLAVE },
-	{ RECORD_IOAPIC, "IRQCHIP", KVM_GET_IRQCHIP, KVM_SET_IRQCHIP, sizeof(struct kvm_irqchip), KVM_IRQCHIP_IOAPIC },
-	{ RECORD_PIT, "PIT2", KVM_GET_PIT2, KVM_SET_PIT2, sizeof(struct kvm_pit_state2), 0 },
-	{ RECORD_CLOCK, "CLOCK", KVM_GET_CLOCK, KVM_SET_CLOCK, sizeof(struct kvm_clock_data), 0 },
+	CHIP(PIC_MASTER),
+	CHIP(PIC_SLAVE),
+	CHIP(IOAPIC),
+	ITEM(PIT2, kvm_pit_state2),
+	ITEM(CLOCK, kvm_clock_data),
 };
 
 #define FOR_EACH_ITEM(item, items) \
@@ -250,6 +257,7 @@ struct writer {
 	uint32_t cpu;
 };
 
+/* What goes wrong shows when the stream is closed. */
 static int put(struct writer *w, enum record_type type, const void *bytes, size_t size)
 {
 	static const char padding[8];
@@ -397,7 +405,8 @@ static int load_file(struct vmm *vmm, const char *path, struct state *state)
 	ssize_t n = -1;
 
 	if (fd < 0)
-		return vmm_fail(vmm, "cannot read %s: %m: gmem snapshot saves a machine's state there, beside its RAM image", path);
+		return vmm_fail(vmm, "cannot read %s: %m: gmem snapshot saves a machine's state there, beside its RAM image",
+				path);
 	if (!fstat(fd, &st) && st.st_size <= STATE_MAX) {
 		state->size = st.st_size;
 		state->bytes = malloc(state->size + 1);
@@ -424,7 +433,8 @@ int state_read(struct vmm *vmm, const char *path, struct state *state)
 		return vmm_fail(vmm, "%s has version %u, this gmem knows %u: use the gmem that saved it", path,
 				h.version, STATE_VERSION);
 	if (h.size != state->size)
-		return vmm_fail(vmm, "%s has %zu bytes, should have %" PRIu64 ": it is cut off", path, state->size, h.size);
+		return vmm_fail(vmm, "%s has %zu bytes, should have %" PRIu64 ": it is cut off",
+				path, state->size, h.size);
 	if (checksum(state->bytes + sizeof(h), state->size - sizeof(h)) != h.checksum)
 		return vmm_fail(vmm, "%s is damaged: its checksum is wrong", path);
 	if (!h.nr_cpus || !h.mem_size || h.mem_size % PAGE_SIZE)
@@ -452,7 +462,8 @@ static const struct item *find_item(const struct state_record *r)
 static int copy_record(struct vmm *vmm, void *to, size_t size, const void *bytes, const struct state_record *r)
 {
 	if (r->size != size)
-		return vmm_fail(vmm, "the state's record %u has %" PRIu64 " bytes, should have %zu", r->type, r->size, size);
+		return vmm_fail(vmm, "the state's record %u has %" PRIu64 " bytes, should have %zu",
+				r->type, r->size, size);
 	memcpy(to, bytes, size);
 	return 0;
 }
@@ -464,7 +475,8 @@ static int restore_item(struct vmm *vmm, int fd, const struct state_record *r, v
 	if (!item)
 		return vmm_fail(vmm, "the state has a record of unknown type %u", r->type);
 	if (r->size != item->size)
-		return vmm_fail(vmm, "the state's %s have %" PRIu64 " bytes, should have %zu", item->name, r->size, item->size);
+		return vmm_fail(vmm, "the state's %s has %" PRIu64 " bytes, should have %zu",
+				item->name, r->size, item->size);
 	if (ioctl(fd, item->set, bytes))
 		return vmm_fail(vmm, "KVM_SET_%s: %m", item->name);
 	return 0;
@@ -475,7 +487,8 @@ static int restore_xsave(struct vmm *vmm, int fd, const struct state_record *r, 
 	int size = ioctl(vmm->vm, KVM_CHECK_EXTENSION, KVM_CAP_XSAVE2);
 
 	if (r->size < sizeof(struct kvm_xsave) || (size > 0 && r->size < (size_t)size))
-		return vmm_fail(vmm, "the state's XSAVE area has %" PRIu64 " bytes, this machine's has %d", r->size, size);
+		return vmm_fail(vmm, "the state's XSAVE area has %" PRIu64 " bytes, this machine's has %d",
+				r->size, size);
 	return ioctl(fd, KVM_SET_XSAVE, bytes) ? vmm_fail(vmm, "KVM_SET_XSAVE: %m") : 0;
 }
 
