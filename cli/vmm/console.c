@@ -20,7 +20,6 @@ int console_make_raw(struct vmm *vmm)
 		return vmm_fail(vmm, "cannot get the terminal's settings: %m");
 	raw = cooked;
 	cfmakeraw(&raw);
-	raw.c_oflag = cooked.c_oflag;
 	if (tcsetattr(STDIN_FILENO, TCSADRAIN, &raw))
 		return vmm_fail(vmm, "cannot make the terminal raw: %m");
 	vmm->console.raw = true;
