@@ -7,8 +7,15 @@
  * on failure; gmem_error() then says what failed, where, and what to do.
  *
  * The library prints nothing, never exits, and has no global state.  Contexts
- * are independent of each other; one context serves one call at a time, but
- * gmem_cancel() may be called on it from anywhere.
+ * are independent of each other; one context serves one call at a time (a second
+ * one gets -EBUSY), but gmem_cancel() may be called on it from anywhere.
+ *
+ * Lengths and offsets are in bytes, times in milliseconds.  Descriptors stay the
+ * caller's: none is closed, and the file position of none matters or moves, but
+ * for a stream's.  Errors of system calls that are not listed here are passed on.
+ *
+ * All of it works since Linux 6.18, whose guest_memfd can be mapped.  The methods
+ * write, sendfile and io_uring need one with GMEM_FLAG_WRITE.
  */
 #ifndef GMEM_H
 #define GMEM_H
@@ -42,10 +49,16 @@ extern "C" {
 
 struct gmem;
 
+/* Make a context, the caller's to free.  -ENOMEM; -EMFILE: too many descriptors. */
 int gmem_new(struct gmem **g);
+
+/* Free it, and what gmem_error() and gmem_stats() returned.  NULL is fine. */
 void gmem_free(struct gmem *g);
 
-/* The message of the last call that failed, one line; "" if none has. */
+/*
+ * The message of the last call that failed, one line; "" if none has.  It is the
+ * context's, and stays until its next call.
+ */
 const char *gmem_error(const struct gmem *g);
 
 /*
@@ -69,7 +82,12 @@ enum gmem_method {
 /* "auto", "write", "mmap", "sendfile", "io_uring"; NULL if there is no such. */
 const char *gmem_method_name(enum gmem_method method);
 
-/* How to copy (auto).  A method that a source or a kernel lacks: -EOPNOTSUPP. */
+/*
+ * The functions that return int fail with -EINVAL for a value that makes no sense,
+ * and leave the option as it was.  The defaults are in brackets.
+ */
+
+/* How to copy (auto).  Populating fails with -EOPNOTSUPP where it is not possible. */
 int gmem_set_method(struct gmem *g, enum gmem_method method);
 
 /* How many threads work, the caller's included (0: as many as pay). */
@@ -104,7 +122,8 @@ struct gmem_range {
 
 /*
  * Populate these ranges of the guest_memfd first, in this order, as far as the
- * source can be read in any order; n == 0: none.  The array is copied.
+ * source can be read in any order; n == 0: none.  The array is copied.  -EINVAL: a
+ * range is not of whole pages; -ENOMEM.
  */
 int gmem_set_order(struct gmem *g, const struct gmem_range *ranges, size_t n);
 
@@ -137,12 +156,12 @@ struct gmem_feature {
 /*
  * Examine the VM type of @vm, a VM's descriptor, or make a VM of the default
  * type for it if @vm is -1.  A machine without KVM is no error: all of its
- * features are unsupported.
+ * features are unsupported.  *probe is the caller's to free.  -ENOMEM.
  */
 int gmem_probe(struct gmem *g, int vm, struct gmem_probe **probe);
 void gmem_probe_free(struct gmem_probe *probe);
 
-/* The @i'th feature, NULL after the last. */
+/* The @i'th feature, NULL after the last.  It is the probe's. */
 const struct gmem_feature *gmem_probe_feature(const struct gmem_probe *probe, size_t i);
 
 /* The feature of that name, NULL if there is no such. */
@@ -155,7 +174,12 @@ uint64_t gmem_probe_flags(const struct gmem_probe *probe);
  * Descriptors: gmem_create(3)
  */
 
-/* Make a guest_memfd of @size bytes for @vm; returns its descriptor (close-on-exec). */
+/*
+ * Make a guest_memfd of @size bytes for @vm; returns its descriptor (close-on-exec),
+ * the caller's to close.  -EINVAL: @size is 0 or not of whole pages, or the kernel
+ * lacks one of @flags for this VM, which the message names; -ENOTTY, -EBADF: @vm is
+ * no VM.
+ */
 int gmem_create(struct gmem *g, int vm, uint64_t size, uint64_t flags);
 
 /* What gmem_adopt() returns. */
@@ -167,18 +191,36 @@ int gmem_create(struct gmem *g, int vm, uint64_t size, uint64_t flags);
 /*
  * Examine a descriptor that was made elsewhere: what can be done with it, and
  * its size.  Populating does the same by itself, so there is no need to.
+ * -EBADF; -EINVAL: it is no file.
  */
 int gmem_adopt(struct gmem *g, int fd, uint64_t *size);
 
-/* The first range at @from or above that is populated; -ENXIO if there is none. */
+/*
+ * The first range at @from or above that is populated.  -ENXIO: there is none;
+ * -EOPNOTSUPP: this guest_memfd does not tell (it can neither be mapped nor seek).
+ */
 int gmem_next_populated(struct gmem *g, int fd, uint64_t from, struct gmem_range *range);
 
 /*
  * Populating: gmem_populate(3)
  *
  * @fd is the guest_memfd, @offset where in it to begin, a multiple of the page
- * size.  A source that has less than @length bytes is an error, -ENODATA; one
- * that has more than there is room for, with GMEM_ALL, is one, too: -ENOSPC.
+ * size.  Threads of the library's own may do the work; none is left when the
+ * function returns.  gmem_stats() then says how far it came: no page is half done.
+ *
+ *   -EINVAL      @offset is not of whole pages, or the source ends within a page
+ *                and gmem_set_pad() has not allowed for it
+ *   -ENODATA     the source has less than @length: it is short, it shrank, it was
+ *                cut off, or who wrote to it has gone
+ *   -ENOSPC      no room for @length or, with GMEM_ALL, for all that there is
+ *   -EIO         the source could not be read
+ *   -EBADMSG     the zstd image is damaged, or none
+ *   -EPERM, -EFAULT   a page of the guest_memfd is private
+ *   -ENOMEM      of the machine or the memory cgroup
+ *   -EFBIG       RLIMIT_FSIZE
+ *   -EOPNOTSUPP  the method is not possible with these files, or none is
+ *   -EILSEQ      verification found a difference
+ *   -ECANCELED   gmem_cancel(), or the progress function
  */
 
 int gmem_populate_buffer(struct gmem *g, int fd, uint64_t offset,
@@ -252,12 +294,17 @@ typedef int gmem_demand_fn(const struct gmem_range *range, void *arg);
 /*
  * Populate the first @length bytes of @fd from those of @source, a file, in units
  * of @granule bytes. @populated may be NULL. Until gmem_demand_free() the context
- * serves nothing else.
+ * serves nothing else. -EINVAL: not whole pages; -ENODATA: the source is shorter;
+ * -ESPIPE: it is no file; -EOPNOTSUPP: a method other than auto, write or mmap;
+ * -ENOMEM.
  */
 int gmem_demand_new(struct gmem *g, int fd, int source, uint64_t length, uint64_t granule,
 		    gmem_demand_fn *populated, void *arg, struct gmem_demand **demand);
 
-/* Returns when that range is populated. From any number of threads. */
+/*
+ * Returns when that range is populated. From any number of threads. -EINVAL: it is
+ * empty or begins beyond the length; else, what populating failed with, which stays.
+ */
 int gmem_demand_fault(struct gmem_demand *demand, uint64_t offset, uint64_t length);
 
 /*
@@ -275,7 +322,10 @@ void gmem_demand_free(struct gmem_demand *demand);
  * Text, a range a line: offset and length, in C notation; '#' begins a comment.
  */
 
-/* Read an order file.  *ranges is to be freed with free(). */
+/*
+ * Read an order file.  *ranges is to be freed with free().  -EINVAL: a line, which
+ * the message names, is none; -EIO; -ENOMEM.
+ */
 int gmem_order_read(struct gmem *g, int fd, struct gmem_range **ranges, size_t *n);
 
 /* Write one; neighbours that follow each other become one range. */
