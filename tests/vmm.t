@@ -9,8 +9,6 @@ kernel=$(lab/build) && gmem=$(lib/build static)/cli/gmem && lab/guest "$work/ini
 mkdir "$work/guest" "$work/share"
 cp "$kernel/bzImage" "$work/initrd" "$work/guest" || exit
 
-# KVM is to give its vCPUs a TSC offset, though the emulated TSC's rate is a
-# permille off what it first measured.
-lab/boot --kernel "$kernel" --timeout 900 --append kvm.tsc_tolerance_ppm=10000 \
+lab/boot --kernel "$kernel" --timeout 900 \
 	--add "$gmem" --add "$work/guest:/guest" --add "$work/root:/" --share "$work/share" \
 	--add tests/vmm-guest -- vmm-guest write
