@@ -209,8 +209,9 @@ completes README.md gmem load --order READ
 completes --record-order gmem run --rec
 
 # The manual.
+formatted() { MANWIDTH=80 man --warnings -l -Tutf8 -Z --no-subpages "$1" 2>&1 >/dev/null </dev/null; }
 for page in man/*.[1-9]; do
-	check_silent "man: ${page#man/}" env MANWIDTH=80 man --warnings -l -Tutf8 -Z --no-subpages "$page" </dev/null 2>&1 >/dev/null
+	check_silent "man: ${page#man/}" formatted "$page"
 done
 check_silent "mandoc -T lint" mandoc -T lint -W warning man/*.[1-9]
 missing=''
