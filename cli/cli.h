@@ -97,6 +97,9 @@ int parse_options(int argc, char **argv, const struct command_spec *spec);
 /* A value was given, and is wrong: "--size 12Q: not a size such as 512M". */
 void die_option(const struct option_spec *option, const char *value, const char *why) NORETURN;
 
+/* The place of the value among the option's words, from 0 on. */
+int option_choice(const struct option_spec *option, const char *value);
+
 /*
  * Units: units.c
  */

@@ -23,38 +23,19 @@ static struct {
 	bool pad, direct, verify, has_fd;
 } opt;
 
-/* Which of the words is it? */
-static int choice(const struct option_spec *o, const char *value, const char *const *words, size_t n)
-{
-	char why[128];
-	size_t i;
-
-	for (i = 0; i < n; i++)
-		if (!strcmp(value, words[i]))
-			return i;
-	snprintf(why, sizeof(why), "one of: %s", o->words);
-	die_option(o, value, why);
-}
-
 static void set_method(const struct option_spec *o, const char *value)
 {
-	static const char *const words[] = { "auto", "write", "mmap", "sendfile", "io_uring" };
-
-	opt.method = choice(o, value, words, ARRAY_SIZE(words));
+	opt.method = option_choice(o, value);
 }
 
 static void set_zero(const struct option_spec *o, const char *value)
 {
-	static const char *const words[] = { "auto", "fresh", "write" };
-
-	opt.zero = choice(o, value, words, ARRAY_SIZE(words));
+	opt.zero = option_choice(o, value);
 }
 
 static void set_format(const struct option_spec *o, const char *value)
 {
-	static const char *const words[] = { "auto", "raw", "zstd" };
-
-	opt.format = choice(o, value, words, ARRAY_SIZE(words));
+	opt.format = option_choice(o, value);
 }
 
 static void set_fd(const struct option_spec *o, const char *value)

@@ -30,14 +30,7 @@ static struct {
 
 static void set_method(const struct option_spec *option, const char *value)
 {
-	if (!strcmp(value, "auto"))
-		args.method = GMEM_METHOD_AUTO;
-	else if (!strcmp(value, "write"))
-		args.method = GMEM_METHOD_WRITE;
-	else if (!strcmp(value, "mmap"))
-		args.method = GMEM_METHOD_MMAP;
-	else
-		die_option(option, value, "auto, write or mmap");
+	args.method = option_choice(option, value);
 }
 
 static const struct option_spec options[] = {

@@ -20,6 +20,23 @@ void die_option(const struct option_spec *option, const char *value, const char 
 	die_usage("--%s %s: %s", option->name, value, why);
 }
 
+int option_choice(const struct option_spec *option, const char *value)
+{
+	const char *word = option->words;
+	char why[128];
+	size_t len;
+	int i;
+
+	for (i = 0; *word; i++) {
+		len = strcspn(word, " ");
+		if (!strncmp(word, value, len) && !value[len])
+			return i;
+		word += len + strspn(word + len, " ");
+	}
+	snprintf(why, sizeof(why), "one of: %s", option->words);
+	die_option(option, value, why);
+}
+
 static void print_help(const char *command, const struct command_spec *spec)
 {
 	const struct option_spec *o;
