@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <linux/falloc.h>
+
+#include "cgroup_util.h"
+#include "common.h"
+#include "test_util.h"
+
+void *map_anon(size_t size)
+{
+	return kvm_mmap(size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+}
+
+u64 *map_file(int fd, size_t size)
+{
+	return kvm_mmap(size, PROT_READ | PROT_WRITE, MAP_SHARED, fd);
+}
+
+int create_memfd(const void *buf, size_t len)
+{
+	int fd = memfd_create("source", MFD_CLOEXEC);
+
+	TEST_ASSERT(fd >= 0, "memfd_create() failed, errno = %d", errno);
+	TEST_ASSERT_EQ(pwrite(fd, buf, len, 0), (ssize_t)len);
+	return fd;
+}
+
+void fill_pages(void *buf, size_t nr, u64 index, u64 who, u64 seq)
+{
+	size_t i;
+
+	for (i = 0; i < nr; i++)
+		fill_page(buf + PG(i), write_tag(index + i, who, seq));
+}
+
+void describe_page(char *buf, u64 index, struct page_view view)
+{
+	static const char * const names[] = {
+		[PAGE_ZERO] = "zero", [PAGE_WHOLE] = "whole", [PAGE_TORN] = "torn",
+		[PAGE_MISPLACED] = "another page's", [PAGE_STALE] = "stale memory",
+		[PAGE_ALIEN] = "alien",
+	};
+
+	snprintf(buf, DESCRIPTION_LEN, "page %llu is %s: word 0 is 0x%016llx, word %u is 0x%016llx",
+		 (unsigned long long)index, names[view.state], (unsigned long long)view.tag,
+		 view.word, (unsigned long long)view.got);
+}
+
+static int fallocate_retrying(int fd, int mode, off_t off, size_t len)
+{
+	int ret;
+
+	do {
+		ret = RET(fallocate(fd, mode | FALLOC_FL_KEEP_SIZE, off, len));
+	} while (ret == -EINTR);
+	return ret;
+}
+
+int punch(int fd, off_t off, size_t len)
+{
+	return fallocate_retrying(fd, FALLOC_FL_PUNCH_HOLE, off, len);
+}
+
+int preallocate(int fd, off_t off, size_t len)
+{
+	return fallocate_retrying(fd, 0, off, len);
+}
+
+void send_fd(int sock, int fd)
+{
+	char control[CMSG_SPACE(sizeof(fd))] = {};
+	struct iovec iov = { .iov_base = "", .iov_len = 1 };
+	struct msghdr msg = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control,
+		.msg_controllen = sizeof(control),
+	};
+	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
+
+	cmsg->cmsg_level = SOL_SOCKET;
+	cmsg->cmsg_type = SCM_RIGHTS;
+	cmsg->cmsg_len = CMSG_LEN(sizeof(fd));
+	memcpy(CMSG_DATA(cmsg), &fd, sizeof(fd));
+	TEST_ASSERT(sendmsg(sock, &msg, 0) == 1, "sendmsg() failed, errno = %d", errno);
+}
+
+int recv_fd(int sock)
+{
+	char byte, control[CMSG_SPACE(sizeof(int))];
+	struct iovec iov = { .iov_base = &byte, .iov_len = 1 };
+	struct msghdr msg = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control,
+		.msg_controllen = sizeof(control),
+	};
+	int fd;
+
+	if (recvmsg(sock, &msg, MSG_CMSG_CLOEXEC) != 1 || !CMSG_FIRSTHDR(&msg))
+		return -1;
+
+	memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof(fd));
+	return fd;
+}
+
+u64 now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000ull + ts.tv_nsec / 1000000;
+}
+
+int memcg_create(struct memcg *cg, struct memcg *parent, const char *name)
+{
+	char root[PATH_MAX / 2];
+
+	if (parent)
+		snprintf(root, sizeof(root), "%s", parent->path);
+	else if (cg_find_unified_root(root, sizeof(root), NULL))
+		return -ENOENT;
+
+	if (cg_read_strstr(root, "cgroup.controllers", "memory") ||
+	    cg_write(root, "cgroup.subtree_control", "+memory"))
+		return -ENOENT;
+
+	snprintf(cg->path, sizeof(cg->path), "%s/%s.%d", root, name, getpid());
+	return cg_create(cg->path) ? -errno : 0;
+}
+
+int memcg_enter(struct memcg *cg)
+{
+	return cg_enter_current(cg->path);
+}
+
+long memcg_settle(struct memcg *cg, long slack)
+{
+	const u64 deadline = now_ms() + 8000;
+	long left;
+
+	do {
+		/* Take back what processors have charged in advance. */
+		cg_write(cg->path, "memory.high", "0");
+		left = cg_read_long(cg->path, "memory.current");
+		if (left <= slack)
+			return 0;
+
+		left -= cg_read_key_long(cg->path, "memory.stat", "kernel ");
+		if (!left)
+			return 0;
+		usleep(20000);
+	} while (now_ms() < deadline);
+	return left;
+}
+
+int memcg_destroy(struct memcg *cg)
+{
+	return cg_destroy(cg->path);
+}
+
+long gmem_pages_owned(void)
+{
+	FILE *f = fopen("/sys/kernel/debug/page_owner_stacks/show_stacks", "r");
+	bool gmem = false, slab = false;
+	long pages, total = 0;
+	char line[512];
+
+	if (!f)
+		return -1;
+
+	while (fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "nr_base_pages: %ld", &pages) == 1) {
+			if (gmem && !slab)
+				total += pages;
+			gmem = slab = false;
+		}
+		gmem |= !!strstr(line, "kvm_gmem_");
+		slab |= !!strstr(line, "slab");
+	}
+	fclose(f);
+	return total;
+}
+
+long gmem_pages_left(void)
+{
+	const u64 deadline = now_ms() + 5000;
+	long left;
+
+	while ((left = gmem_pages_owned()) > 0 && now_ms() < deadline)
+		usleep(100000);
+	return left;
+}
+
+struct watchdog {
+	volatile u64 deadline;
+	u64 allowed;
+	char what[128];
+	pid_t pid;
+};
+
+static struct watchdog *dog;
+
+static void write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY);
+
+	if (fd < 0 || write(fd, text, strlen(text)) < 0)
+		perror(path);
+	close(fd);
+}
+
+void watchdog_start(unsigned int seconds)
+{
+	const pid_t watched = getpid();
+
+	dog = kvm_mmap(sizeof(*dog), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1);
+	dog->allowed = seconds * 1000ull;
+	watchdog_pat("starting");
+
+	dog->pid = fork();
+	TEST_ASSERT(dog->pid >= 0, "fork() failed, errno = %d", errno);
+	if (dog->pid)
+		return;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	while (now_ms() < dog->deadline)
+		usleep(100000);
+
+	printf("Bail out! No progress for %llu s: %s\n",
+	       (unsigned long long)dog->allowed / 1000, dog->what);
+	fflush(stdout);
+	write_file("/proc/sysrq-trigger", "w");
+	kill(watched, SIGKILL);
+	_exit(1);
+}
+
+void watchdog_pat(const char *what)
+{
+	if (!dog)
+		return;
+	snprintf(dog->what, sizeof(dog->what), "%s", what);
+	dog->deadline = now_ms() + dog->allowed;
+}
+
+void watchdog_stop(void)
+{
+	if (!dog)
+		return;
+	kill(dog->pid, SIGKILL);
+	waitpid(dog->pid, NULL, 0);
+	kvm_munmap(dog, sizeof(*dog));
+	dog = NULL;
+}
