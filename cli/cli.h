@@ -33,6 +33,12 @@ int cmd_probe(int argc, char **argv);
 int cmd_run(int argc, char **argv);
 int cmd_snapshot(int argc, char **argv);
 
+/*
+ * Messages: message.c
+ */
+
+extern const char *command_name;	/* or NULL */
+
 /* One line on stderr, "gmem NAME: ...", and exit. */
 void die(const char *format, ...) PRINTF(1, 2) NORETURN;
 void die_usage(const char *format, ...) PRINTF(1, 2) NORETURN;
@@ -40,6 +46,16 @@ void warn(const char *format, ...) PRINTF(1, 2);
 
 /* What was printed must have arrived: a full disk is a failure. Returns the exit status. */
 int finish_output(int status);
+
+/*
+ * Text that others have a say in, such as the names of files: text.c
+ */
+
+/* How many bytes the UTF-8 character at @text has, 0 if that is none. */
+size_t utf8_length(const char *text);
+
+/* What would do something to a terminal is shown as \xNN, a newline as \n. */
+void put_printable(FILE *to, const char *text);
 
 /*
  * Options: options.c

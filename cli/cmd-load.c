@@ -225,7 +225,8 @@ static void print_report(const char *path, const struct gmem_stats *s)
 	unsigned int i;
 	char size[32];
 
-	printf("%s: %s populated in %.1f ms, %.0f MiB/s\n", path, format_size(size, s->bytes), s->ms, rate(s));
+	put_printable(stdout, path);
+	printf(": %s populated in %.1f ms, %.0f MiB/s\n", format_size(size, s->bytes), s->ms, rate(s));
 	printf("  method   %s: %s\n", gmem_method_name(s->method), s->why);
 	if (opt.direct)
 		printf("  source   %s\n", s->direct ? "read past the page cache" : "read through the page cache: it has no O_DIRECT");

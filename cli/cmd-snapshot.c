@@ -229,8 +229,9 @@ static void tell(const struct snapshot *s, uint64_t data, double ms)
 		json_double("ms", ms);
 		json_end();
 	} else if (!output.quiet) {
-		printf("%s: %s of memory, %s of it populated, %s on disk; saved in %.1f ms, the machine %s\n",
-		       s->out, format_size(size, s->size), format_size(saved, data),
+		put_printable(stdout, s->out);
+		printf(": %s of memory, %s of it populated, %s on disk; saved in %.1f ms, the machine %s\n",
+		       format_size(size, s->size), format_size(saved, data),
 		       format_size(disk, s->allocated), ms, args.stop ? "has ended" : "goes on");
 	}
 }

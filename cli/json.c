@@ -13,16 +13,22 @@ static struct {
 } level[MAX_DEPTH];
 static int depth;
 
+/* The name of a file may be any bytes, JSON is UTF-8. */
 static void put_quoted(const char *text)
 {
+	size_t len;
+
 	putchar('"');
-	for (; *text; text++) {
-		if (*text == '"' || *text == '\\')
+	for (; *text; text += len ?: 1) {
+		len = utf8_length(text);
+		if (!len)
+			fputs("\\ufffd", stdout);
+		else if (*text == '"' || *text == '\\')
 			printf("\\%c", *text);
 		else if ((unsigned char)*text < 0x20)
-			printf("\\u%04x", (unsigned char)*text);
+			printf("\\u%04x", *text);
 		else
-			putchar(*text);
+			fwrite(text, 1, len, stdout);
 	}
 	putchar('"');
 }

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
 /* gmem: populate KVM guest memory. Finds the command, and has it run. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "cli.h"
@@ -17,46 +16,6 @@ static const struct command {
 	{ "run", cmd_run, "boot Linux on guest memory, or go on with a saved machine" },
 	{ "snapshot", cmd_snapshot, "save a machine that gmem run runs" },
 };
-
-static const char *command_name;
-
-static void complain(const char *format, va_list args)
-{
-	end_progress();
-	fprintf(stderr, "gmem%s%s: ", command_name ? " " : "", command_name ?: "");
-	vfprintf(stderr, format, args);
-	fputc('\n', stderr);
-}
-
-void warn(const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	complain(format, args);
-	va_end(args);
-}
-
-void die(const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	complain(format, args);
-	va_end(args);
-	exit(EXIT_FAILED);
-}
-
-void die_usage(const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	complain(format, args);
-	va_end(args);
-	fprintf(stderr, "See gmem%s%s --help.\n", command_name ? " " : "", command_name ?: "");
-	exit(EXIT_USAGE);
-}
 
 static void usage(FILE *to)
 {
@@ -81,15 +40,6 @@ static int list_commands(void)
 		puts(commands[i].name);
 	puts("--help\n--version");
 	return EXIT_OK;
-}
-
-int finish_output(int status)
-{
-	if (fflush(stdout) || ferror(stdout)) {
-		perror("gmem: cannot write to stdout");
-		return status ?: EXIT_FAILED;
-	}
-	return status;
 }
 
 int main(int argc, char **argv)

@@ -115,6 +115,10 @@ size_t acpi_build(uint8_t *page, size_t size, uint64_t gpa, unsigned int nr_cpus
 #define ACPI_RESET_VALUE	0x5a
 #define ACPI_SLEEP_TYPE_OFF	5
 
+/* -- ports: what the guest reads and writes with IN and OUT ---------------------- */
+
+void ports_serve(struct vmm *vmm, struct kvm_run *run);
+
 /* -- serial: a 16550 at 0x3f8, interrupt 4 --------------------------------------- */
 
 #define SERIAL_PORT	0x3f8
