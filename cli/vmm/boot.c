@@ -52,18 +52,24 @@ struct kernel {
 	off_t payload;
 	size_t size;
 	uint64_t at;
+	uint64_t room;			/* that it takes there, to unpack itself */
 };
 
 static int open_image(struct vmm *vmm, const char *path, size_t *size)
 {
 	struct stat st;
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);	/* a pipe will not do */
 
 	if (fd < 0 || fstat(fd, &st))
 		goto fail;
 	if (S_ISDIR(st.st_mode)) {
 		errno = EISDIR;
 		goto fail;
+	}
+	if (!S_ISREG(st.st_mode)) {
+		vmm_fail(vmm, "%s is no regular file: its size has to be known", path);
+		close(fd);
+		return -1;
 	}
 	*size = st.st_size;
 	return fd;
@@ -101,17 +107,21 @@ static uint64_t low_ram(const struct vmm *vmm)
 	return vmm->mem.size < MEMORY_GAP_START ? vmm->mem.size : MEMORY_GAP_START;
 }
 
+/* Where it prefers to be, or else as low as can be. The header may say anything. */
 static int place_kernel(struct vmm *vmm, struct kernel *k)
 {
 	const struct setup_header *h = &k->header;
 	uint64_t align = h->kernel_alignment;
 
 	k->at = h->pref_address;
-	if (k->at + h->init_size > low_ram(vmm) && h->relocatable_kernel && align)
+	k->room = h->init_size > k->size ? h->init_size : k->size;
+	if ((k->at > low_ram(vmm) || k->room > low_ram(vmm) - k->at) && h->relocatable_kernel && align)
 		k->at = (HIGH_MEMORY + align - 1) / align * align;
-	if (k->at + h->init_size > low_ram(vmm))
+	if (k->at < HIGH_MEMORY || k->at >= MEMORY_GAP_START || k->at % PAGE_SIZE)
+		return vmm_fail(vmm, "%s is damaged: it is to be loaded at %#" PRIx64 ", its header says", k->path, k->at);
+	if (k->at + k->room > low_ram(vmm))
 		return vmm_fail(vmm, "%zu MiB of memory are too little for %s: it needs %" PRIu64 " MiB; raise --mem",
-				vmm->mem.size >> 20, k->path, ((k->at + h->init_size) >> 20) + 1);
+				vmm->mem.size >> 20, k->path, ((k->at + k->room) >> 20) + 1);
 	return memory_put_file(vmm, k->at, k->fd, k->payload, k->size, k->path);
 }
 
@@ -129,7 +139,7 @@ static int load_initrd(struct vmm *vmm, const char *path, const struct kernel *k
 	if (fd < 0)
 		return -1;
 	at = (end - size) & ~(PAGE_SIZE - 1);
-	if (size > end || at < k->at + k->header.init_size) {
+	if (size > end || at < k->at + k->room) {
 		close(fd);
 		return vmm_fail(vmm, "%zu MiB of memory are too little for %s and %s: raise --mem",
 				vmm->mem.size >> 20, k->path, path);
@@ -183,6 +193,8 @@ static int fill_low_memory(struct vmm *vmm, const struct boot *boot, const struc
 		return vmm_fail(vmm, "the kernel's command line has %zu characters, it takes %u: shorten --append",
 				len, k->header.cmdline_size);
 
+	memset(&low, 0, sizeof(low));
+	memset(acpi, 0, sizeof(acpi));
 	*h = k->header;
 	h->type_of_loader = 0xff;
 	h->cmd_line_ptr = LOW_ADDRESS(cmdline);

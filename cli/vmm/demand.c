@@ -85,7 +85,7 @@ int demand_begin(struct vmm *vmm, struct gmem *gmem, const char *image)
 	struct demand *d = vmm->demand;
 
 	d->gmem = gmem;
-	d->image = open(image, O_RDONLY | O_CLOEXEC);
+	d->image = open(image, O_RDONLY | O_CLOEXEC | O_NONBLOCK);	/* a pipe will not do */
 	if (d->image < 0)
 		return vmm_fail(vmm, "cannot read %s: %m", image);
 	if (memory_image_is_zstd(d->image))

@@ -209,7 +209,7 @@ bool memory_image_is_zstd(int fd)
 
 int memory_restore(struct vmm *vmm, const char *image)
 {
-	int fd = open(image, O_RDONLY | O_CLOEXEC), err;
+	int fd = open(image, O_RDONLY | O_CLOEXEC | O_NONBLOCK), err;	/* a pipe will not do */
 	uint64_t size = vmm->mem.size;
 
 	if (fd < 0)

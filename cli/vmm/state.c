@@ -400,14 +400,14 @@ int state_save(struct vmm *vmm, int fd)
 
 static int load_file(struct vmm *vmm, const char *path, struct state *state)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);	/* a pipe will not do */
 	struct stat st;
 	ssize_t n = -1;
 
 	if (fd < 0)
 		return vmm_fail(vmm, "cannot read %s: %m: gmem snapshot saves a machine's state there, beside its RAM image",
 				path);
-	if (!fstat(fd, &st) && st.st_size <= STATE_MAX) {
+	if (!fstat(fd, &st) && S_ISREG(st.st_mode) && st.st_size <= STATE_MAX) {
 		state->size = st.st_size;
 		state->bytes = malloc(state->size + 1);
 		if (state->bytes)
