@@ -384,7 +384,7 @@ EXPORT int gmem_demand_new(struct gmem *g, int fd, int source, uint64_t length,
 	if (err)
 		return gmem_end(g, err);
 
-	d = alloc_demand((length + granule - 1) / granule);
+	d = alloc_demand((length - 1) / granule + 1);
 	if (!d)
 		return gmem_end(g, gmem_fail(g, -ENOMEM, "out of memory"));
 	d->g = g;

@@ -23,12 +23,30 @@ static bool parse_number(const char **text, uint64_t *number)
 	return !errno;
 }
 
-/* 1: a range, 0: none, -EINVAL. */
-static int parse_line(char *line, size_t page, struct gmem_range *range)
+/*
+ * The next line, without its comment: 1, 0 at the end; -EINVAL if it is no line of
+ * an order file. That may be something else, of any size and without any line.
+ */
+static int read_line(FILE *file, char *line, size_t size)
 {
-	const char *text = line;
+	bool comment = false;
+	size_t len = 0;
+	int c;
 
-	line[strcspn(line, "#\n")] = '\0';
+	while ((c = getc_unlocked(file)) != EOF && c != '\n') {
+		comment |= c == '#';
+		if (!c || (!comment && len == size - 1))
+			return -EINVAL;
+		if (!comment)
+			line[len++] = c;
+	}
+	line[len] = '\0';
+	return c != EOF || len || comment;
+}
+
+/* 1: a range, 0: none, -EINVAL. */
+static int parse_line(const char *text, size_t page, struct gmem_range *range)
+{
 	if (!text[strspn(text, " \t\r")])
 		return 0;
 	if (!parse_number(&text, &range->offset) || !isspace((unsigned char)*text) ||
@@ -44,22 +62,19 @@ static int read_lines(struct gmem *g, FILE *file, struct ranges *ranges)
 {
 	struct gmem_range range;
 	unsigned long nr = 0;
-	char *line = NULL;
-	size_t size = 0;
-	int err = 0;
+	char line[256];
+	int more;
 
-	while (err >= 0 && getline(&line, &size, file) >= 0) {
+	while ((more = read_line(file, line, sizeof(line)))) {
+		int found = more < 0 ? more : parse_line(line, g->page, &range);
+
 		nr++;
-		err = parse_line(line, g->page, &range);
-		if (err < 0)
-			gmem_fail(g, err, "the order file's line %lu is not OFFSET LENGTH, both whole pages", nr);
-		else if (err && ranges_add(ranges, range.offset, range.length))
-			err = gmem_fail(g, -ENOMEM, "out of memory");
+		if (found < 0)
+			return gmem_fail(g, found, "the order file's line %lu is not OFFSET LENGTH, both whole pages", nr);
+		if (found && ranges_add(ranges, range.offset, range.length))
+			return gmem_fail(g, -ENOMEM, "out of memory");
 	}
-	if (err >= 0 && ferror(file))
-		err = gmem_fail(g, -EIO, "cannot read the order file");
-	free(line);
-	return err < 0 ? err : 0;
+	return ferror(file) ? gmem_fail(g, -EIO, "cannot read the order file") : 0;
 }
 
 EXPORT int gmem_order_read(struct gmem *g, int fd, struct gmem_range **ranges, size_t *n)
