@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Play in a process of its own, which has a machine, a file and a model of its
+ * own, and may die.  It leaves what it did in shared memory.
+ */
+#include <signal.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "fsx.h"
+
+/* A second would do, if this were not emulated, with sanitizers, and shared. */
+#define HANG_SECONDS	120
+#define PROGRESS_SECONDS	10
+
+struct attempt *attempt;
+
+static void block_sigchld(int how)
+{
+	sigset_t child;
+
+	sigemptyset(&child);
+	sigaddset(&child, SIGCHLD);
+	MUST(sigprocmask(how, &child, NULL));
+}
+
+void init_attempts(void)
+{
+	attempt = mmap(NULL, sizeof(*attempt), PROT_READ | PROT_WRITE,
+		       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	MUST(attempt == MAP_FAILED ? -1 : 0);
+
+	/* For sigtimedwait(). The children play with no signal blocked. */
+	block_sigchld(SIG_BLOCK);
+}
+
+static void __attribute__((noreturn)) differ(const char *what, long want, long got)
+{
+	snprintf(attempt->what, sizeof(attempt->what), "%s", what);
+	attempt->want = want;
+	attempt->got = got;
+	attempt->failed = true;
+	_exit(1);
+}
+
+void result(long want, long got)
+{
+	attempt->wants[attempt->nr - 1] = want;
+	if (got != want)
+		differ("its result", want, got);
+}
+
+void expect(long want, long got, const char *what, const char *call, ...)
+{
+	va_list args;
+
+	if (got == want)
+		return;
+
+	va_start(args, call);
+	vsnprintf(attempt->call, sizeof(attempt->call), call, args);
+	va_end(args);
+	differ(what, want, got);
+}
+
+/* Say what is to be done before it is done, lest it never returns. */
+static bool play_op(const struct op *op)
+{
+	attempt->ops[attempt->nr++] = *op;
+	attempt->applied[attempt->nr - 1] = run_op(op);
+	if (!attempt->applied[attempt->nr - 1])
+		return false;
+
+	look_after_op();
+	attempt->counts[op->kind]++;
+	attempt->done++;
+	return true;
+}
+
+static void child_random(const struct options *options)
+{
+	struct op op;
+
+	for (;; attempt->stint++) {
+		start_making(options->seed, attempt->stint, options->pages);
+		attempt->nr = 0;
+		while (make_op(&op)) {
+			if (attempt->stop || attempt->done >= options->ops)
+				return;
+			if (!play_op(&op))
+				attempt->nr--;
+		}
+	}
+}
+
+static void child_ops(const struct op *ops, int nr)
+{
+	int i;
+
+	for (i = 0; i < nr; i++)
+		play_op(&ops[i]);
+}
+
+static pid_t start_child(void)
+{
+	pid_t pid;
+
+	memset(attempt, 0, sizeof(*attempt));
+	fflush(NULL);
+	pid = MUST(fork());
+	if (!pid)
+		block_sigchld(SIG_UNBLOCK);
+	return pid;
+}
+
+static void progress(const struct options *options, long seconds)
+{
+	fprintf(stderr, "fsx: seed %lu: %lu operations in %ld s\n", options->seed, attempt->done,
+		seconds);
+}
+
+static long now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec;
+}
+
+static enum outcome watch(pid_t pid, const struct options *options)
+{
+	const struct timespec second = { .tv_sec = 1 };
+	const long start = now();
+	long moved = start, said = start;
+	unsigned long done = 0;
+	sigset_t child;
+	int status;
+
+	sigemptyset(&child);
+	sigaddset(&child, SIGCHLD);
+
+	while (!MUST(waitpid(pid, &status, WNOHANG))) {
+		sigtimedwait(&child, NULL, &second);
+
+		if (attempt->done != done)
+			moved = now();
+		done = attempt->done;
+
+		if (now() - moved >= HANG_SECONDS) {
+			kill(pid, SIGKILL);
+			return HANGS;
+		}
+		if (options && now() - said >= PROGRESS_SECONDS) {
+			progress(options, now() - start);
+			said = now();
+		}
+		if (options && options->seconds && now() - start >= (long)options->seconds)
+			attempt->stop = true;
+	}
+
+	if (WIFSIGNALED(status))
+		return CRASHES;
+	if (attempt->failed)
+		return DIFFERS;
+	return WEXITSTATUS(status) ? UNUSABLE : AGREES;
+}
+
+enum outcome play_random(const struct options *options)
+{
+	pid_t pid = start_child();
+
+	if (!pid) {
+		child_random(options);
+		_exit(0);
+	}
+	return watch(pid, options);
+}
+
+enum outcome play_ops(const struct op *ops, int nr)
+{
+	pid_t pid = start_child();
+
+	if (!pid) {
+		child_ops(ops, nr);
+		_exit(0);
+	}
+	return watch(pid, NULL);
+}
