@@ -123,20 +123,34 @@ u64 now_ms(void)
 	return ts.tv_sec * 1000ull + ts.tv_nsec / 1000000;
 }
 
+static void write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY);
+
+	if (fd < 0 || write(fd, text, strlen(text)) < 0)
+		perror(path);
+	close(fd);
+}
+
 int memcg_create(struct memcg *cg, struct memcg *parent, const char *name)
 {
-	char root[PATH_MAX / 2];
+	char mount[sizeof(cg->path)];
+	char *root = parent ? parent->path : mount;
 
-	if (parent)
-		snprintf(root, sizeof(root), "%s", parent->path);
-	else if (cg_find_unified_root(root, sizeof(root), NULL))
-		return -ENOENT;
+	if (!parent) {
+		if (cg_find_unified_root(mount, sizeof(mount), NULL))
+			return -ENOENT;
+		/* Don't log it each time that memcg_settle() does. */
+		write_file("/proc/sys/vm/drop_caches", "4");
+	}
 
 	if (cg_read_strstr(root, "cgroup.controllers", "memory") ||
 	    cg_write(root, "cgroup.subtree_control", "+memory"))
 		return -ENOENT;
 
-	snprintf(cg->path, sizeof(cg->path), "%s/%s.%d", root, name, getpid());
+	if (snprintf(cg->path, sizeof(cg->path), "%s/%s.%d", root, name, getpid()) >=
+	    (int)sizeof(cg->path))
+		return -ENAMETOOLONG;
 	return cg_create(cg->path) ? -errno : 0;
 }
 
@@ -145,13 +159,31 @@ int memcg_enter(struct memcg *cg)
 	return cg_enter_current(cg->path);
 }
 
+/* For whoever has to find out. */
+static void memcg_print(struct memcg *cg)
+{
+	char text[4096], *line, *rest = text;
+
+	if (cg_read(cg->path, "memory.stat", text, sizeof(text)))
+		return;
+
+	printf("# memory.current %ld\n", cg_read_long(cg->path, "memory.current"));
+	while ((line = strsep(&rest, "\n")))
+		if (*line && !strstr(line, " 0"))
+			printf("# %s\n", line);
+}
+
 long memcg_settle(struct memcg *cg, long slack)
 {
 	const u64 deadline = now_ms() + 8000;
 	long left;
 
 	do {
-		/* Take back what processors have charged in advance. */
+		/*
+		 * Processors hold on to pages which they are to put on the LRU
+		 * lists, and charge in advance: have both back.
+		 */
+		write_file("/proc/sys/vm/drop_caches", "1");
 		cg_write(cg->path, "memory.high", "0");
 		left = cg_read_long(cg->path, "memory.current");
 		if (left <= slack)
@@ -162,6 +194,7 @@ long memcg_settle(struct memcg *cg, long slack)
 			return 0;
 		usleep(20000);
 	} while (now_ms() < deadline);
+	memcg_print(cg);
 	return left;
 }
 
@@ -170,10 +203,14 @@ int memcg_destroy(struct memcg *cg)
 	return cg_destroy(cg->path);
 }
 
+/*
+ * A stack has the innermost function first.  What is allocated for the slab, or
+ * for a source that write() faults in, is not the file's.
+ */
 long gmem_pages_owned(void)
 {
 	FILE *f = fopen("/sys/kernel/debug/page_owner_stacks/show_stacks", "r");
-	bool gmem = false, slab = false;
+	enum { UNKNOWN, GMEM, OTHER } owner = UNKNOWN;
 	long pages, total = 0;
 	char line[512];
 
@@ -182,23 +219,26 @@ long gmem_pages_owned(void)
 
 	while (fgets(line, sizeof(line), f)) {
 		if (sscanf(line, "nr_base_pages: %ld", &pages) == 1) {
-			if (gmem && !slab)
+			if (owner == GMEM)
 				total += pages;
-			gmem = slab = false;
+			owner = UNKNOWN;
+		} else if (owner == UNKNOWN && strstr(line, "kvm_gmem_")) {
+			owner = GMEM;
+		} else if (owner == UNKNOWN &&
+			   (strstr(line, "slab") || strstr(line, "handle_mm_fault"))) {
+			owner = OTHER;
 		}
-		gmem |= !!strstr(line, "kvm_gmem_");
-		slab |= !!strstr(line, "slab");
 	}
 	fclose(f);
 	return total;
 }
 
-long gmem_pages_left(void)
+long gmem_pages_left(long few)
 {
 	const u64 deadline = now_ms() + 5000;
 	long left;
 
-	while ((left = gmem_pages_owned()) > 0 && now_ms() < deadline)
+	while ((left = gmem_pages_owned()) > few && now_ms() < deadline)
 		usleep(100000);
 	return left;
 }
@@ -207,19 +247,10 @@ struct watchdog {
 	volatile u64 deadline;
 	u64 allowed;
 	char what[128];
-	pid_t pid;
 };
 
-static struct watchdog *dog;
-
-static void write_file(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY);
-
-	if (fd < 0 || write(fd, text, strlen(text)) < 0)
-		perror(path);
-	close(fd);
-}
+static struct watchdog *dog;	/* shared */
+static pid_t dog_pid;
 
 void watchdog_start(unsigned int seconds)
 {
@@ -229,9 +260,9 @@ void watchdog_start(unsigned int seconds)
 	dog->allowed = seconds * 1000ull;
 	watchdog_pat("starting");
 
-	dog->pid = fork();
-	TEST_ASSERT(dog->pid >= 0, "fork() failed, errno = %d", errno);
-	if (dog->pid)
+	dog_pid = fork();
+	TEST_ASSERT(dog_pid >= 0, "fork() failed, errno = %d", errno);
+	if (dog_pid)
 		return;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -241,7 +272,8 @@ void watchdog_start(unsigned int seconds)
 	printf("Bail out! No progress for %llu s: %s\n",
 	       (unsigned long long)dog->allowed / 1000, dog->what);
 	fflush(stdout);
-	write_file("/proc/sysrq-trigger", "w");
+	write_file("/proc/sysrq-trigger", "t");
+	write_file("/proc/sysrq-trigger", "l");
 	kill(watched, SIGKILL);
 	_exit(1);
 }
@@ -258,8 +290,8 @@ void watchdog_stop(void)
 {
 	if (!dog)
 		return;
-	kill(dog->pid, SIGKILL);
-	waitpid(dog->pid, NULL, 0);
+	kill(dog_pid, SIGKILL);
+	waitpid(dog_pid, NULL, 0);
 	kvm_munmap(dog, sizeof(*dog));
 	dog = NULL;
 }

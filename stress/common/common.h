@@ -47,7 +47,7 @@ u64 now_ms(void);
  * way to see that every page came back, down to a single one.
  */
 struct memcg {
-	char path[PATH_MAX];
+	char path[256];
 };
 
 /* All return 0, or an error.  @parent is NULL for the one of the program. */
@@ -67,8 +67,8 @@ int memcg_destroy(struct memcg *cg);
  * Returns -1 if the kernel doesn't keep track (page_owner).
  */
 long gmem_pages_owned(void);
-/* The same, after having waited for them to be none. */
-long gmem_pages_left(void);
+/* The same, after having waited for them to be no more than @few. */
+long gmem_pages_left(long few);
 
 /*
  * Say so, have the kernel say where its tasks are, and fail, unless patted for

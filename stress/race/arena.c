@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* A VM, its file and all who race for it, in a process of their own. */
+#include "race.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <signal.h>
+#include <unistd.h>
+
+struct arena arena;
+
+static void *actor_main(void *arg)
+{
+	struct actor *actor = arg;
+	bool busy;
+
+	pthread_setname_np(pthread_self(), actor->name);
+	for (;;) {
+		pthread_barrier_wait(&arena.start);
+		if (arena.phase == QUIT)
+			return NULL;
+
+		do {
+			busy = actor->act(actor);
+		} while (busy && !arena.stop);
+
+		if (actor->is_writer)
+			__atomic_add_fetch(&arena.writers_done, 1, __ATOMIC_RELEASE);
+		pthread_barrier_wait(&arena.end);
+	}
+}
+
+static void actors_start(u32 seed)
+{
+	unsigned int i;
+
+	pthread_barrier_init(&arena.start, NULL, nr_actors + 1);
+	pthread_barrier_init(&arena.end, NULL, nr_actors + 1);
+
+	for (i = 0; i < nr_actors; i++) {
+		actors[i].id = i;
+		actors[i].rng = new_kvm_random_state(seed * 100 + i);
+		if (actors[i].setup)
+			actors[i].setup(&actors[i]);
+	}
+	for (i = 0; i < nr_actors; i++)
+		kvm_pthread_create(&actors[i].thread, NULL, actor_main, &actors[i]);
+}
+
+static void actors_join(void)
+{
+	unsigned int i;
+
+	arena.phase = QUIT;
+	pthread_barrier_wait(&arena.start);
+	for (i = 0; i < nr_actors; i++)
+		kvm_pthread_join(actors[i].thread, NULL);
+}
+
+static void phase_start(enum phase phase)
+{
+	int ret;
+
+	if (phase == INSERT) {
+		ret = punch(arena.fd, 0, PG(NR_PAGES));
+		if (ret)
+			broken(CALLS, "Punching all of the file returned %d", ret);
+	}
+	arena.phase = phase;
+	arena.stop = false;
+	arena.inserted = 0;
+	arena.writers_done = 0;
+	pthread_barrier_wait(&arena.start);
+}
+
+static void phase_end(void)
+{
+	arena.stop = true;
+	pthread_barrier_wait(&arena.end);
+	count(PHASES, 1);
+}
+
+static unsigned int nr_writers(void)
+{
+	unsigned int i, nr = 0;
+
+	for (i = 0; i < nr_actors; i++)
+		nr += actors[i].is_writer;
+	return nr;
+}
+
+/* Everybody is at rest: each page is somebody's, or zero. */
+static void examine_all(void)
+{
+	struct page_view view;
+	u64 index;
+
+	for (index = 0; index < NR_PAGES; index++) {
+		if (lseek(arena.fd, PG(index), SEEK_DATA) != (off_t)PG(index))
+			continue;
+
+		view = examine_page(arena.mem + index * PAGE_WORDS, index);
+		if (!page_is_sound(view))
+			broken_page(AT_REST, "a mapping", index, view);
+		count(PAGES_EXAMINED, 1);
+	}
+}
+
+/* Nobody has punched, each page has been written once: they are all there. */
+static void examine_inserted(void)
+{
+	struct page_view view;
+	u64 index;
+
+	for (index = 0; index < NR_PAGES; index++) {
+		if (lseek(arena.fd, PG(index), SEEK_DATA) != (off_t)PG(index))
+			broken(ONCE, "page %lu has been written and is a hole", index);
+
+		view = examine_page(arena.mem + index * PAGE_WORDS, index);
+		if (view.state != PAGE_WHOLE || view.tag != arena.expected[index])
+			broken_page(ONCE, "a mapping, after an insert,", index, view);
+		count(PAGES_EXAMINED, 1);
+	}
+}
+
+static void chaos_phase(unsigned int ms)
+{
+	phase_start(CHAOS);
+	usleep(ms * 1000);
+	phase_end();
+	examine_all();
+	guest_examine(arena.seq);
+}
+
+/* As many as there is time for: each is over as soon as all is written. */
+static void insert_phases(unsigned int ms)
+{
+	const u64 end = now_ms() + ms;
+	const unsigned int all = nr_writers();
+
+	do {
+		phase_start(INSERT);
+		while (__atomic_load_n(&arena.writers_done, __ATOMIC_ACQUIRE) < all)
+			usleep(200);
+		phase_end();
+		examine_inserted();
+		guest_examine(arena.seq);
+	} while (now_ms() < end);
+}
+
+/* Close all there is to close, with all threads in the middle of it. */
+static void pull_descriptors(void)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	unsigned int i;
+
+	arena.pulled = true;
+	TEST_ASSERT(null >= 0, "open(/dev/null) failed, errno = %d", errno);
+	dup2(null, arena.vm->fd);
+	for (i = 0; i < NR_VCPUS; i++)
+		dup2(null, arena.guest[i].vcpu->fd);
+	dup2(null, arena.fd);
+}
+
+void arena_run(enum ending ending, u32 seed, int sock, unsigned int phases, unsigned int phase_ms)
+{
+	unsigned int i;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	guests_create();
+	send_fd(sock, arena.fd);
+	actors_start(seed);
+
+	/* Until somebody kills us, that is. */
+	for (i = 0; i < phases || ending == END_KILLED; i++) {
+		chaos_phase(phase_ms);
+		insert_phases(phase_ms);
+	}
+
+	switch (ending) {
+	case END_ORDERLY:
+		actors_join();
+		kvm_vm_free(arena.vm);
+		examine_all();
+		close(arena.fd);
+		break;
+	case END_PULLED:
+		phase_start(CHAOS);
+		usleep(phase_ms * 500);
+		pull_descriptors();
+		usleep(phase_ms * 1000);
+		/* Not all threads can get to the barrier any more. */
+		break;
+	default:
+		phase_start(CHAOS);
+		usleep(phase_ms * 500);
+	}
+	_exit(0);
+}

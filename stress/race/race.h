@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef STRESS_RACE_H
+#define STRESS_RACE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+
+#include "common/common.h"
+#include "kvm_util.h"
+#include "test_util.h"
+
+/* The file, in pages: small, so that everybody meets everybody. */
+#define NR_PAGES	384
+/* The longest write: more than two of KVM's batches. */
+#define MAX_WRITE	150
+
+#define NR_VCPUS	2
+#define NR_FAULTERS	2
+
+/*
+ * What must be true, and how often it wasn't.
+ */
+enum rule {
+	AT_REST,	/* pages nobody is writing are one writer's, or zero */
+	WORDS,		/* at any time each word is a writer's, or zero */
+	FRESH,		/* a page is complete from when it appears */
+	ONCE,		/* what was written, and not touched since, is there */
+	CALLS,		/* system calls return what they must */
+	AFTERWARDS,	/* the file is whole and usable after its users died */
+	GIVEN_BACK,	/* memory is given back */
+	NR_RULES,
+};
+
+/* Counts of what happened, for a test in which nothing does proves nothing. */
+enum event {
+	ROUNDS, KILLS, PHASES, WRITES, URING_WRITES, SPLICES, PAGES_WRITTEN, PUNCHES,
+	ALLOCATIONS, LOOKS, FRESH_LOOKS, STORES, REMAPS, GUEST_LOOKS, GUEST_FRESH_LOOKS,
+	GUEST_STORES, SLOT_CHANGES, GUEST_DISTURBED, PAGES_EXAMINED, NR_EVENTS,
+};
+
+/* Shared by all processes. */
+struct report {
+	u64 events[NR_EVENTS];
+	u64 broken[NR_RULES];
+	char what[NR_RULES][256];	/* the first time */
+};
+
+extern struct report *report;
+
+#define count(event, n) __atomic_fetch_add(&report->events[event], (n), __ATOMIC_RELAXED)
+
+__printf(2, 3) void broken(enum rule rule, const char *fmt, ...);
+void broken_page(enum rule rule, const char *where, u64 index, struct page_view view);
+
+/*
+ * A phase, between two moments of rest.
+ */
+enum phase {
+	CHAOS,	/* anything goes */
+	INSERT,	/* into an empty file, each page once */
+	QUIT,
+};
+
+/* How the users of the file end. */
+enum ending {
+	END_ORDERLY,
+	END_PULLED,	/* the descriptors are closed under the feet of all */
+	END_EXIT,	/* while all are at it */
+	END_KILLED,	/* just so */
+	NR_ENDINGS,
+};
+
+/* What a vCPU is asked to do before its next exit. */
+#define BOX_ITEMS	16
+
+struct box_item {
+	u64 gva;
+	u64 index;
+	u64 store;	/* the value to store, or 0 to look */
+};
+
+struct mailbox {
+	u64 nr;
+	u64 strict;
+	struct box_item item[BOX_ITEMS];
+	struct page_view view[BOX_ITEMS];
+};
+
+struct guest {
+	struct kvm_vcpu *vcpu;
+	struct mailbox *box;	/* where the host sees it */
+	bool disturbed;		/* by the memslot going away */
+};
+
+struct arena {
+	struct kvm_vm *vm;
+	struct guest guest[NR_VCPUS];
+	int fd;
+	u64 *mem;
+
+	enum phase phase;
+	volatile bool stop;
+	volatile bool pulled;	/* no call need work any more */
+	pthread_barrier_t start, end;
+
+	u32 seq;		/* of the last write */
+	u32 inserted;		/* pages handed out to the writers of an INSERT */
+	u32 writers_done;
+	u64 expected[NR_PAGES];	/* tags, after an INSERT */
+	volatile u64 slot_gpa;	/* of the slot that comes and goes, 0 if it's gone */
+};
+
+extern struct arena arena;
+
+struct actor {
+	const char *name;
+	void (*setup)(struct actor *actor);
+	/* Do one thing.  False if there is nothing left to do in this phase. */
+	bool (*act)(struct actor *actor);
+	bool is_writer;
+
+	unsigned int id;
+	struct kvm_random_state rng;
+	pthread_t thread;
+	void *state;
+};
+
+/* Less than @n. */
+static inline u32 pick(struct actor *actor, u32 n)
+{
+	return kvm_random_u32(&actor->rng) % n;
+}
+
+/* A page that is populated, a fresh one if possible, or -1. */
+long find_data(struct actor *actor);
+
+/* guest.c */
+void guests_create(void);
+/* Returns false if what the guest saw doesn't count. */
+bool guest_run(struct guest *guest);
+bool guest_add_item(struct guest *guest, u64 index, u64 store);
+void slot_toggle(void);
+void vcpu_setup(struct actor *actor);
+bool vcpu_act(struct actor *actor);
+void guest_examine(u64 seed);
+
+/* actors.c */
+extern struct actor actors[];
+extern const unsigned int nr_actors;
+
+/* arena.c: what the child does, never returns. */
+void arena_run(enum ending ending, u32 seed, int sock, unsigned int phases,
+	       unsigned int phase_ms) __attribute__((noreturn));
+
+#endif
