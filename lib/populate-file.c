@@ -143,8 +143,12 @@ static int splice_work(struct worker *w)
 		return work(w);
 	if (pipe2(pipe, O_CLOEXEC))
 		return gmem_fail(job->g, -errno, "cannot make a pipe: %s", strerrordesc_np(errno));
-	/* The larger the fewer calls; as large as the user may. */
-	fcntl(pipe[1], F_SETPIPE_SZ, (int)job->g->chunk);
+	/*
+	 * The larger the fewer calls; as large as the user may. One page is too little
+	 * where the source's pages are not those of the target: its only slot can be
+	 * taken, with less than a page.
+	 */
+	fcntl(pipe[1], F_SETPIPE_SZ, (int)(job->g->chunk > page ? job->g->chunk : 2 * page));
 
 	while (!err && (w->piece = worker_take(w))) {
 		if (w->piece->hole) {

@@ -238,8 +238,11 @@ static uint32_t le(const unsigned char *bytes, int n)
  * The frame at *at: move *at behind it. Its content is ZSTD_CONTENTSIZE_UNKNOWN
  * if it does not tell, or if that is no frame; 0 for one that is to be skipped.
  * See RFC 8878; libzstd can tell the same only if the frame is in memory.
+ *
+ * Blocks without content, which no compressor makes but at a frame's end, are taken
+ * for none: a hole in a file is billions of them, three bytes each.
  */
-static uint64_t next_frame(int fd, uint64_t *at)
+static uint64_t next_frame(int fd, uint64_t *at, bool *skippable)
 {
 	static const unsigned char dictionary_id[] = { 0, 1, 2, 4 };
 	unsigned char header[18];
@@ -248,7 +251,8 @@ static uint64_t next_frame(int fd, uint64_t *at)
 	unsigned long long content;
 	bool single_segment;
 
-	if (n >= 8 && (le(header, 4) & ZSTD_MAGIC_SKIPPABLE_MASK) == ZSTD_MAGIC_SKIPPABLE_START) {
+	*skippable = n >= 8 && (le(header, 4) & ZSTD_MAGIC_SKIPPABLE_MASK) == ZSTD_MAGIC_SKIPPABLE_START;
+	if (*skippable) {
 		*at += 8 + (uint64_t)le(header + 4, 4);
 		return 0;
 	}
@@ -264,6 +268,8 @@ static uint64_t next_frame(int fd, uint64_t *at)
 		if (pread(fd, header, 3, *at) != 3)
 			return ZSTD_CONTENTSIZE_UNKNOWN;
 		block = le(header, 3);
+		if (!(block & 1) && !(block >> 3))
+			return ZSTD_CONTENTSIZE_UNKNOWN;
 		/* A run is one byte, however long it is. */
 		*at += 3 + ((block >> 1 & 3) == 1 ? 1 : block >> 3);
 	} while (!(block & 1));
@@ -283,16 +289,17 @@ static uint64_t plan_frames(struct job *job, const struct image *image)
 	uint64_t at = 0, total = 0, content;
 	size_t page = job->g->page;
 	struct piece piece;
+	bool skippable;
 	struct stat st;
 
 	if (!image->is_file || fstat(image->out.fd, &st))
 		return 0;
 	while (at < (uint64_t)st.st_size) {
 		piece = (struct piece) { .offset = total, .source = at };
-		content = next_frame(image->out.fd, &at);
+		content = next_frame(image->out.fd, &at, &skippable);
 		if (content == ZSTD_CONTENTSIZE_UNKNOWN || at > (uint64_t)st.st_size)
 			return 0;
-		if (!content)
+		if (skippable)
 			continue;
 		if (total % page || content > INT64_MAX - total)
 			return 0;
@@ -414,6 +421,7 @@ EXPORT int gmem_zstd_size(struct gmem *g, int source, uint64_t *size)
 {
 	uint64_t at = 0, total = 0, content;
 	int err = gmem_begin(g);
+	bool skippable;
 	struct stat st;
 
 	if (err)
@@ -422,7 +430,7 @@ EXPORT int gmem_zstd_size(struct gmem *g, int source, uint64_t *size)
 		return gmem_end(g, gmem_fail(g, -errno, "the source: %s", strerrordesc_np(errno)));
 
 	while (!err && at < (uint64_t)st.st_size) {
-		content = next_frame(source, &at);
+		content = next_frame(source, &at, &skippable);
 		if (content == ZSTD_CONTENTSIZE_UNKNOWN || total + content < total)
 			err = gmem_fail(g, -ENODATA, "the zstd image does not tell the size of what it decompresses to");
 		total += content;

@@ -199,6 +199,25 @@ static void test_order_file(void **state)
 	read_order(g, "0 0\n", -EINVAL, 0, NULL);
 	read_order(g, "0xfffffffffffff000 0x2000\n", -EINVAL, 0, NULL);
 	read_order(g, "99999999999999999999 4096\n", -EINVAL, 0, NULL);
+
+	/* What is no text, and has no lines: refused where that shows. */
+	fd = make_file("0 4096\0 8192\n", 13);
+	assert_fails(g, gmem_order_read(g, fd, &ranges, &n), -EINVAL, "line 1");
+	close(fd);
+	fd = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+	assert_fails(g, gmem_order_read(g, fd, &ranges, &n), -EINVAL, "line 1");
+	close(fd);
+	memset(text, '0', sizeof(text) - 1);
+	text[sizeof(text) - 1] = '\0';
+	text[sizeof(text) - 6] = ' ';
+	memcpy(text + sizeof(text) - 5, "4096", 4);
+	read_order(g, text, 0, 1, (const struct gmem_range[]) { { 0, 4096 } });
+	fd = make_file(NULL, 0);
+	dprintf(fd, "%s\n#%s%s\n0%s\n", text, text, text, text);
+	lseek(fd, 0, SEEK_SET);
+	assert_fails(g, gmem_order_read(g, fd, &ranges, &n), -EINVAL, "line 3");
+	close(fd);
+
 	assert_fails(g, gmem_order_read(g, -1, &ranges, &n), -EBADF, "order file");
 	assert_fails(g, gmem_order_write(g, -1, two, 2), -EBADF, "order file");
 

@@ -306,6 +306,20 @@ static int new_demand(struct fixture *f, uint64_t length, uint64_t granule)
 	return gmem_demand_new(f->g, f->target, f->source, length, granule, NULL, NULL, &f->demand);
 }
 
+/* One granule that is larger than all there is, up to what a number can be. */
+static void test_large_granule(void **state)
+{
+	struct fixture f;
+
+	set_up(&f, *state);
+	assert_ok(f.g, new_demand(&f, SIZE, -(uint64_t)PAGE));
+	assert_int_equal(gmem_demand_fault(f.demand, SIZE - 1, 1), 0);
+	assert_target(f.target, 0, f.bytes, SIZE);
+	assert_ok(f.g, gmem_demand_run(f.demand));
+	assert_int_equal(gmem_stats(f.g)->bytes, SIZE);
+	tear_down(&f);
+}
+
 static void test_refused(void **state)
 {
 	int ends[2], source;
@@ -356,6 +370,7 @@ int main(void)
 		TESTS(source_shrinks),
 		TESTS(caller_fails),
 		TESTS(cancel),
+		TESTS(large_granule),
 		TESTS(refused),
 	};
 

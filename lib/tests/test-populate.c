@@ -264,6 +264,31 @@ out:
 	end(g);
 }
 
+/* The source's pages are not the target's: chunks, and pipes, of one page. */
+static void test_odd_offset(void **state)
+{
+	const struct param *p = *state;
+	const size_t size = 5 * page;
+	struct gmem *g;
+	char *bytes;
+	int fd, source;
+
+	if (must_refuse(p))
+		return;
+	g = begin();
+	bytes = make_bytes(size + 2, 1);
+	source = make_file(bytes, size + 2);
+	fd = make_target(p->kind, size);
+	assert_ok(g, gmem_set_method(g, p->method));
+	assert_ok(g, gmem_set_chunk(g, page));
+	assert_ok(g, gmem_populate_file(g, fd, 0, source, 2, size));
+	assert_target(fd, 0, bytes + 2, size);
+	close(source);
+	close(fd);
+	free(bytes);
+	end(g);
+}
+
 static void test_bounds(void **state)
 {
 	const struct param *p = *state;
@@ -725,6 +750,7 @@ int main(void)
 			add("file", test_file, kind, method);
 			add("padding", test_pad, kind, method);
 			add("sparse file", test_sparse, kind, method);
+			add("odd offset", test_odd_offset, kind, method);
 			add("shrinking source", test_shrinking, kind, method);
 			add("RLIMIT_FSIZE", test_file_size_limit, kind, method);
 			add("order", test_order, kind, method);

@@ -126,7 +126,7 @@ static void test_frames(void **state)
 	add_frame(&image, bytes + page, 0, true);
 	add_frame(&image, bytes + page, 9 * CHUNK - page, true);
 	add_skippable(&image);
-	expect(p, &image, bytes, 9 * CHUNK, 2);
+	expect(p, &image, bytes, 9 * CHUNK, 3);
 
 	/* Not at page boundaries: in sequence. */
 	add_frame(&image, bytes, page + 1, true);
@@ -159,6 +159,15 @@ static void test_size(void **state)
 	add_frame(&image, bytes, CHUNK, false);
 	fd = image_file(&image);
 	assert_fails(g, gmem_zstd_size(g, fd, &size), -ENODATA, "does not tell");
+	close(fd);
+
+	/* A frame that goes on as a hole, which would be empty blocks without end. */
+	add_bytes(&image, "\x28\xb5\x2f\xfd\x20\x05", 6);
+	fd = image_file(&image);
+	assert_int_equal(ftruncate(fd, (off_t)1 << 40), 0);
+	alarm(60);
+	assert_fails(g, gmem_zstd_size(g, fd, &size), -ENODATA, "does not tell");
+	alarm(0);
 	close(fd);
 
 	fd = make_file(bytes, CHUNK);
@@ -251,6 +260,15 @@ static void test_damaged(void **state)
 	}
 	source = image_file(&image);
 	assert_ok(g, gmem_populate_zstd(g, fd, 0, source, GMEM_ALL));
+	close(source);
+
+	/* A frame of nothing, whose checksum is wrong. */
+	for (i = 0; i < 2; i++)
+		add_frame(&image, bytes + i * CHUNK, CHUNK, true);
+	add_frame(&image, bytes, 0, true);
+	image.bytes[image.size - 1] ^= 1;
+	source = image_file(&image);
+	assert_fails(g, gmem_populate_zstd(g, fd, 0, source, GMEM_ALL), -EBADMSG, "damaged");
 	close(source);
 
 	/* Garbage behind the last frame. */
