@@ -155,11 +155,13 @@ static int64_t wait_for_result(int socket, char error[CONTROL_MESSAGE_SIZE])
 		p.ms = vmm_now_ms() - start;
 		if (sscanf(message, "progress %" SCNu64 " %" SCNu64, &p.done, &p.total) == 2) {
 			show_progress(&p, "saving");
-		} else if (sscanf(message, "ok %" SCNu64, &done) == 1) {
+		} else if (sscanf(message, "ok %" SCNu64, &done) == 1 && done <= INT64_MAX) {
 			return done;
 		} else {
-			n = strncmp(message, "error ", 6) ? 0 : 6;
-			snprintf(error, CONTROL_MESSAGE_SIZE, "%s", message + n);
+			bool known = !strncmp(message, "error ", 6) && message[6];
+
+			snprintf(error, CONTROL_MESSAGE_SIZE, "%s", known ? message + 6 :
+				 "what listens there is no gmem run, or another version");
 			return -1;
 		}
 	}

@@ -24,10 +24,10 @@ int show_progress(const struct gmem_progress *p, void *arg)
 		fprintf(stderr, "\r\033[K%s %s", (const char *)arg, done);
 		return 0;
 	}
-	filled = (double)p->done / p->total * WIDTH;
+	filled = p->done < p->total ? (double)p->done / p->total * WIDTH : WIDTH;
 	fprintf(stderr, "\r\033[K%s [%.*s%*s] %s of %s, %.0f s left", (const char *)arg,
 		filled, full, WIDTH - filled, "", done, format_size(total, p->total),
-		p->done ? p->ms / 1000 * (p->total - p->done) / p->done : 0.0);
+		p->done && p->done < p->total ? p->ms / 1000 * (p->total - p->done) / p->done : 0.0);
 	return 0;
 }
 
