@@ -6,7 +6,9 @@
 #include "race.h"
 
 #include "processor.h"
-#include "ucall_common.h"
+
+/* Of the exit that says that all is done. */
+#define DONE_PORT	0x80
 
 #define FIRST_SLOT	1
 #define CHURN_SLOT	2
@@ -34,7 +36,8 @@ static void guest_code(struct mailbox *box)
 			else
 				box->view[i] = glance_at_page(page, item->index);
 		}
-		GUEST_SYNC(0);
+		/* The simplest way out, with nothing for the host to read. */
+		asm volatile("outb %%al, %0" : : "i" (DONE_PORT), "a" (0) : "memory");
 	}
 }
 
@@ -106,7 +109,6 @@ bool guest_add_item(struct guest *guest, u64 index, u64 store)
 bool guest_run(struct guest *guest)
 {
 	struct kvm_run *run = guest->vcpu->run;
-	struct ucall uc;
 	int ret;
 
 	guest->disturbed = false;
@@ -131,7 +133,7 @@ bool guest_run(struct guest *guest)
 			memset(run->mmio.data, 0xff, sizeof(run->mmio.data));
 			continue;
 		}
-		if (get_ucall(guest->vcpu, &uc) != UCALL_SYNC) {
+		if (run->exit_reason != KVM_EXIT_IO || run->io.port != DONE_PORT) {
 			broken(CALLS, "a vCPU left with exit reason %u", run->exit_reason);
 			return false;
 		}

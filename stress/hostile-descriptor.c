@@ -1,0 +1,365 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What can be done with a descriptor by whoever gets hold of it, and what
+ * becomes of a file whose memory has errors.
+ */
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/fs.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/sendfile.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/xattr.h>
+
+#include "common/fixture.h"
+
+#define NOBODY	65534
+
+static void become_nobody(void)
+{
+	if (setgroups(0, NULL) || setresgid(NOBODY, NOBODY, NOBODY) ||
+	    setresuid(NOBODY, NOBODY, NOBODY) || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+		_exit(100);
+}
+
+/* From here on: write, and leave. */
+static void only_write(void)
+{
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_pwrite64, 3, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_exit_group, 2, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_exit, 1, 0),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog prog = { .len = ARRAY_SIZE(filter), .filter = filter };
+
+	if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog))
+		_exit(101);
+}
+
+/*
+ * A helper that is to populate and not to see: nobody's process, which comes by
+ * the descriptor through a socket.  Returns the line of what went wrong.
+ */
+#define CHECK(want, call)	do { if (RET(call) != (want)) return __LINE__; } while (0)
+
+static int helper(int sock, u8 *src)
+{
+	const int modes[] = { O_RDONLY, O_WRONLY, O_RDWR, O_WRONLY | O_TRUNC, O_RDONLY | O_DIRECT };
+	const int fd = recv_fd(sock);
+	struct stat st;
+	char path[64];
+	u8 buf[16];
+	size_t i;
+
+	become_nobody();
+	if (fd < 0)
+		return __LINE__;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+
+	CHECK(FILE_SIZE, pwrite(fd, src, FILE_SIZE, 0));
+	CHECK(0, fstat(fd, &st));
+	if (st.st_size != FILE_SIZE)
+		return __LINE__;
+
+	/* Not read, in any way. */
+	CHECK(-EINVAL, read(fd, buf, sizeof(buf)));
+	CHECK(-EINVAL, pread(fd, buf, sizeof(buf), 0));
+	CHECK(-EINVAL, sendfile(sock, fd, NULL, 16));
+	if (mmap(NULL, PG(1), PROT_READ, MAP_SHARED, fd, 0) != MAP_FAILED || errno != ENODEV)
+		return __LINE__;
+	if (mmap(NULL, PG(1), PROT_READ, MAP_PRIVATE, fd, 0) != MAP_FAILED || errno != ENODEV)
+		return __LINE__;
+
+	/* Not opened again, with other rights, or executed. */
+	for (i = 0; i < ARRAY_SIZE(modes); i++)
+		if (open(path, modes[i]) >= 0)
+			return __LINE__;
+	if (syscall(__NR_execveat, fd, "", NULL, NULL, AT_EMPTY_PATH) != -1)
+		return __LINE__;
+
+	/* Nor changed in size or nature. */
+	CHECK(-EINVAL, ftruncate(fd, 0));
+	CHECK(-EINVAL, ftruncate(fd, 2 * FILE_SIZE));
+	if (!truncate(path, 0) || !fchmod(fd, 0777) || !fchown(fd, NOBODY, NOBODY) ||
+	    !fsetxattr(fd, "user.x", "x", 1, 0))
+		return __LINE__;
+	CHECK(-ENOTTY, ioctl(fd, KVM_CREATE_VCPU, 0));
+	CHECK(0, fstat(fd, &st));
+	if (st.st_size != FILE_SIZE)
+		return __LINE__;
+
+	only_write();
+	return pwrite(fd, src, FILE_SIZE, 0) == FILE_SIZE ? 0 : __LINE__;
+}
+
+TEST_F(file, given_to_nobody)
+{
+	int fd = vm_create_guest_memfd(self->vm, FILE_SIZE,
+				       GUEST_MEMFD_FLAG_INIT_SHARED | GUEST_MEMFD_FLAG_WRITE);
+	int sock[2], status, result[2];
+	int line = 0;
+	pid_t pid;
+
+	/* Before the descriptor is anywhere near. */
+	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, sock));
+	ASSERT_EQ(0, pipe(result));
+	pid = fork_child();
+	if (!pid) {
+		close(fd);
+		close(self->fd);
+		close(self->vm->fd);
+		kvm_munmap(self->mem, FILE_SIZE);
+		line = helper(sock[1], self->src);
+		/* If seccomp lets us, which is when something failed. */
+		if (line)
+			write(result[1], &line, sizeof(line));
+		syscall(__NR_exit_group, !!line);
+	}
+	close(result[1]);
+	send_fd(sock[0], fd);
+	status = wait_for(pid);
+	if (read(result[0], &line, sizeof(line)) < 0)
+		line = -1;
+	EXPECT_EQ(0, status)
+		TH_LOG("line %d", line);
+	EXPECT_EQ(FILE_SIZE, RET(lseek(fd, 0, SEEK_HOLE)));
+	EXPECT_EQ(0, punch(fd, 0, FILE_SIZE));
+	close(fd);
+}
+
+/* Not even root can get more out of the descriptor than it is. */
+TEST_F(file, cannot_be_reopened)
+{
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", self->fd);
+	fd = open(path, O_RDWR);
+	EXPECT_GT(0, fd);
+	fd = open(path, O_RDONLY);
+	EXPECT_GT(0, fd);
+	EXPECT_EQ(-EINVAL, RET(fcntl(self->fd, F_SETFL, O_DIRECT)));
+	EXPECT_EQ(MAP_FAILED, mmap(NULL, PG(1), PROT_READ | PROT_WRITE, MAP_PRIVATE, self->fd, 0));
+	EXPECT_EQ(MAP_FAILED, mmap(NULL, PG(1), PROT_READ | PROT_EXEC, MAP_SHARED, self->fd, 0));
+	EXPECT_USABLE(self->fd, self->mem);
+}
+
+TEST_F(file, append)
+{
+	ASSERT_EQ(0, fcntl(self->fd, F_SETFL, O_APPEND));
+	EXPECT_EQ(-EINVAL, RET(pwrite(self->fd, self->src, PG(1), 0)));
+	EXPECT_EQ(-EINVAL, RET(write(self->fd, self->src, FILE_SIZE)));
+	EXPECT_EQ(-ENXIO, RET(lseek(self->fd, 0, SEEK_DATA)));
+	ASSERT_EQ(0, fcntl(self->fd, F_SETFL, 0));
+	EXPECT_USABLE(self->fd, self->mem);
+}
+
+/* Copies between files that aren't the page cache's to make. */
+TEST_F(file, copied_by_the_kernel)
+{
+	int memfd = create_memfd(self->src, FILE_SIZE);
+	int other = vm_create_guest_memfd(self->vm, FILE_SIZE, WRITE_FLAGS);
+	loff_t in, out;
+
+	in = out = 0;
+	EXPECT_EQ(-EXDEV, RET(copy_file_range(memfd, &in, self->fd, &out, FILE_SIZE, 0)));
+	EXPECT_EQ(-EXDEV, RET(copy_file_range(self->fd, &in, memfd, &out, FILE_SIZE, 0)));
+	EXPECT_EQ(-EINVAL, RET(copy_file_range(other, &in, self->fd, &out, FILE_SIZE, 0)));
+	EXPECT_EQ(-EINVAL, RET(copy_file_range(self->fd, &in, self->fd, &out, PG(1), 0)));
+	EXPECT_EQ(-EINVAL, RET(sendfile(self->fd, other, &in, PG(1))));
+	EXPECT_GT(0, ioctl(self->fd, FICLONE, other));
+	EXPECT_GT(0, ioctl(self->fd, FICLONE, memfd));
+	EXPECT_EQ(0, in | out);
+	EXPECT_EQ(-ENXIO, RET(lseek(self->fd, 0, SEEK_DATA)));
+	EXPECT_EQ(-ENXIO, RET(lseek(other, 0, SEEK_DATA)));
+	EXPECT_USABLE(self->fd, self->mem);
+}
+
+/* Descriptors in flight between sockets that nobody has: they go as well. */
+TEST_F(file, lost_in_sockets)
+{
+	int sock[2], fd, i;
+
+	for (i = 0; i < 20; i++) {
+		fd = vm_create_guest_memfd(self->vm, FILE_SIZE, WRITE_FLAGS);
+		EXPECT_EQ(FILE_SIZE, RET(pwrite(fd, self->src, FILE_SIZE, 0)));
+		ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, sock));
+		/* Each end is in the queue of the other. */
+		send_fd(sock[0], fd);
+		send_fd(sock[0], sock[0]);
+		send_fd(sock[1], sock[1]);
+		close(sock[0]);
+		close(sock[1]);
+		close(fd);
+	}
+	/* The last socket to be closed has the garbage collected. */
+	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, sock));
+	close(sock[0]);
+	close(sock[1]);
+	EXPECT_USABLE(self->fd, self->mem);
+}
+
+/*
+ * Memory errors.
+ */
+
+/* Pages that the tests have had taken out of service. */
+static long poisoned_pages(void)
+{
+	FILE *f = fopen("/proc/meminfo", "r");
+	long kib = 0;
+	char line[128];
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "HardwareCorrupted: %ld", &kib) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return kib / 4;
+}
+
+/* Whoever has the page mapped can get a SIGBUS: let it be somebody else. */
+static int poison(u64 *page)
+{
+	int status;
+	pid_t pid;
+
+	kvm_madvise(page, PG(1), MADV_DONTNEED);
+	pid = fork_child();
+	if (!pid) {
+		signal(SIGBUS, SIG_DFL);
+		READ_ONCE(*page);
+		_exit(madvise(page, PG(1), MADV_HWPOISON) ? errno : 0);
+	}
+	status = wait_for(pid);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 0;
+}
+
+/* The count of pages before it, and the error on it; a hole cures. */
+TEST_F(file, page_with_error)
+{
+	const size_t bad[] = { 0, 1, 63, 64, 130, NR_PAGES - 1 };
+	size_t i;
+	int err;
+
+	for (i = 0; i < ARRAY_SIZE(bad); i++) {
+		const u64 n = bad[i];
+
+		ASSERT_EQ(FILE_SIZE, RET(pwrite(self->fd, self->src, FILE_SIZE, 0)));
+		err = poison(self->mem + n * PAGE_WORDS);
+		if (err == EINVAL || err == EPERM)
+			SKIP(return, "no MADV_HWPOISON");
+		fill_pages(self->src, NR_PAGES, 0, 2, i);
+
+		EXPECT_EQ(n ? (long)PG(n) : -EHWPOISON,
+			  RET(pwrite(self->fd, self->src, FILE_SIZE, 0)));
+		EXPECT_PAGES(self->mem, 0, n, 2, i);
+		EXPECT_EQ(-EHWPOISON, RET(pwrite(self->fd, self->src, PG(1), PG(n))));
+		if (n + 1 < NR_PAGES) {
+			EXPECT_PAGES(self->mem, n + 1, NR_PAGES - n - 1, 1, 1);
+			EXPECT_EQ(PG(NR_PAGES - n - 1),
+				  RET(pwrite(self->fd, self->src + PG(n + 1),
+					     PG(NR_PAGES - n - 1), PG(n + 1))));
+		}
+		EXPECT_EQ(0, punch(self->fd, PG(n), PG(1)));
+		EXPECT_EQ(PG(1), RET(pwrite(self->fd, self->src + PG(n), PG(1), PG(n))));
+		EXPECT_PAGES(self->mem, 0, NR_PAGES, 2, i);
+		fill_pages(self->src, NR_PAGES, 0, 1, 1);
+	}
+	EXPECT_USABLE(self->fd, self->mem);
+}
+
+static void *write_until_told(void *arg)
+{
+	struct writing *w = arg;
+
+	while (!READ_ONCE(w->off)) {
+		w->ret = RET(pwrite(w->fd, w->src, w->len, 0));
+		if (w->ret != -EHWPOISON && (w->ret <= 0 || w->ret % PAGE_BYTES))
+			break;
+	}
+	return NULL;
+}
+
+/* Errors strike while others write. */
+TEST_F(file, errors_while_writing)
+{
+	struct writing w[2];
+	int i, err;
+
+	for (i = 0; i < 2; i++) {
+		w[i] = (struct writing) { .fd = self->fd, .src = self->src, .len = FILE_SIZE };
+		kvm_pthread_create(&w[i].thread, NULL, write_until_told, &w[i]);
+	}
+	for (i = 0; i < 8; i++) {
+		err = poison(self->mem + (i * 37 + 5) % NR_PAGES * PAGE_WORDS);
+		if (err == EINVAL || err == EPERM)
+			break;
+		usleep(2000);
+		if (i % 2)
+			EXPECT_EQ(0, punch(self->fd, 0, FILE_SIZE));
+	}
+	for (i = 0; i < 2; i++) {
+		WRITE_ONCE(w[i].off, 1);
+		kvm_pthread_join(w[i].thread, NULL);
+		EXPECT_COUNT_OR(w[i].ret, NR_PAGES, EHWPOISON);
+	}
+	EXPECT_EQ(0, punch(self->fd, 0, FILE_SIZE));
+	EXPECT_USABLE(self->fd, self->mem);
+}
+
+static void ignore_signal(int sig)
+{
+}
+
+/* An error in the source is memory that can't be read. */
+TEST_F(file, source_with_error)
+{
+	const size_t bad = 70;
+	int status, err;
+	pid_t pid;
+	long ret;
+
+	pid = fork_child();
+	if (!pid) {
+		u8 *src = map_anon(FILE_SIZE);
+
+		fill_pages(src, NR_PAGES, 0, 3, 1);
+		/* This one can't be ignored. */
+		signal(SIGBUS, ignore_signal);
+		err = madvise(src + PG(bad), PG(1), MADV_HWPOISON) ? errno : 0;
+		if (err)
+			_exit(err == EINVAL || err == EPERM ? 77 : 1);
+		ret = RET(pwrite(self->fd, src, FILE_SIZE, 0));
+		if (ret != (long)PG(bad))
+			_exit(2);
+		ret = RET(pwrite(self->fd, src + PG(bad), PG(2), PG(bad)));
+		_exit(ret == -EFAULT ? 0 : 3);
+	}
+	status = wait_for(pid);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+		SKIP(return, "no MADV_HWPOISON");
+	EXPECT_EQ(0, status);
+	EXPECT_PAGES(self->mem, 0, bad, 3, 1);
+	EXPECT_ZERO(self->mem, bad, NR_PAGES - bad);
+	EXPECT_USABLE(self->fd, self->mem);
+}
+
+TEST_NOTHING_IS_LEFT(poisoned_pages())
+
+int main(int argc, char *argv[])
+{
+	return hostile_main(argc, argv, "hostile-descriptor");
+}
