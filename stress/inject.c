@@ -1,0 +1,563 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Fail everything that can fail below a write to guest_memfd, one call at a
+ * time: the first slab allocation, the second, ... until the write comes to its
+ * end without having met the failure.  The same for page allocations, for copies
+ * from userspace and for the insertion into the page cache.
+ *
+ * Whatever failed, the result must be an exact count of whole pages or, if there
+ * is none, the documented error; the file must hold those pages and be as it was
+ * beyond; it must be usable, and its pages freed, afterwards.
+ *
+ * Speaks TAP.  Wants a kernel with fault injection (lab/boot --profile debug).
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdio.h>
+#include <sys/sendfile.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+
+#include "common/common.h"
+#include "kselftest.h"
+#include "numaif.h"
+
+#define DEBUGFS		"/sys/kernel/debug/"
+
+/* More than one batch, and neither end where a node of the page cache has its. */
+#define FILE_PAGES	80
+#define START		3
+#define NR		70
+
+#define FILE_SIZE	PG(FILE_PAGES)
+#define SIZE		PG(NR)
+
+static struct kvm_vm *vm;
+static int fd;
+static u64 *mem;	/* the file */
+static u64 *src;	/* what is written */
+static u64 *old;	/* what was in the file before */
+
+static bool same(const u64 *a, const u64 *b, size_t size)
+{
+	size_t i;
+
+	for (i = 0; i < size / sizeof(*a); i++)
+		if (a[i] != b[i])
+			return false;
+	return true;
+}
+
+static u64 *page_of(u64 *base, size_t n)
+{
+	return base + n * PAGE_WORDS;
+}
+
+/*
+ * The knobs of the kernel
+ */
+static void knob(const char *name, const char *format, long value)
+{
+	char path[256], text[32];
+	int knob_fd, len;
+
+	snprintf(path, sizeof(path), DEBUGFS "%s", name);
+	len = snprintf(text, sizeof(text), format, value);
+	knob_fd = open(path, O_WRONLY);
+	TEST_ASSERT(knob_fd >= 0 && write(knob_fd, text, len) == len,
+		    "Cannot set %s to %s, errno = %d", path, text, errno);
+	close(knob_fd);
+}
+
+static long knob_read(const char *name)
+{
+	char path[256], text[32] = "";
+	int knob_fd;
+
+	snprintf(path, sizeof(path), DEBUGFS "%s", name);
+	knob_fd = open(path, O_RDONLY);
+	TEST_ASSERT(knob_fd >= 0 && read(knob_fd, text, sizeof(text) - 1) > 0,
+		    "Cannot read %s, errno = %d", path, errno);
+	close(knob_fd);
+	return atol(text);
+}
+
+/*
+ * What can be failed.  Each is an fault_attr of the kernel's in debugfs.
+ */
+struct fault {
+	const char *attr;
+	/*
+	 * What the attribute's budget, its "space", is spent by: a call, a page,
+	 * or the bytes of an object, of which the smallest that count here have 64.
+	 */
+	unsigned int step;
+	/* What a write says that could do nothing at all. */
+	int err;
+};
+
+static const struct fault slab = { "failslab", 64, ENOMEM };
+static const struct fault pages = { "fail_page_alloc", 1, ENOMEM };
+static const struct fault usercopy = { "fail_usercopy", 1, EFAULT };
+static const struct fault insertion = { "fail_function", 1, ENOMEM };
+
+static const struct fault *const faults[] = { &slab, &pages, &usercopy, &insertion };
+
+static void attr_set(const struct fault *fault, const char *what, long value)
+{
+	char name[128];
+
+	snprintf(name, sizeof(name), "%s/%s", fault->attr, what);
+	knob(name, "%ld", value);
+}
+
+static long attr_get(const struct fault *fault, const char *what)
+{
+	char name[128];
+
+	snprintf(name, sizeof(name), "%s/%s", fault->attr, what);
+	return knob_read(name);
+}
+
+/*
+ * Where the kernel should hit, a task of its own: the one that turns the knobs
+ * must be able to go on doing so.  Waiting for a semaphore is the one system call
+ * that it makes beside those of the scenario, and nothing in it can be failed.
+ */
+struct scenario;
+
+static struct {
+	pthread_t thread;
+	pid_t tid;
+	sem_t go, done;
+	const struct scenario *scenario;
+	long ret;
+} writer;
+
+struct scenario {
+	const char *name;
+	void (*prepare)(void);
+	long (*write)(void);
+	void (*finish)(void);
+	/* The file is populated before, and hence overwritten. */
+	bool present;
+	/* The kernel's usercopies are one for each page. */
+	bool copies_pages;
+	/* The file's pages have a place, and are allocated one by one. */
+	bool has_policy;
+};
+
+static void *writer_loop(void *arg)
+{
+	writer.tid = syscall(SYS_gettid);
+	sem_post(&writer.done);
+	for (;;) {
+		sem_wait(&writer.go);
+		writer.ret = RET(writer.scenario->write());
+		sem_post(&writer.done);
+	}
+	return NULL;
+}
+
+static void write_now(const struct scenario *scenario)
+{
+	if (scenario->prepare)
+		scenario->prepare();
+
+	writer.scenario = scenario;
+	sem_post(&writer.go);
+	sem_wait(&writer.done);
+
+	if (scenario->finish)
+		scenario->finish();
+}
+
+static void task_knob(const char *name, long value)
+{
+	char path[64], text[32];
+	int knob_fd, len;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/%s", writer.tid, name);
+	len = snprintf(text, sizeof(text), "%ld", value);
+	knob_fd = open(path, O_WRONLY);
+	TEST_ASSERT(knob_fd >= 0 && write(knob_fd, text, len) == len,
+		    "Cannot set %s to %ld, errno = %d", path, value, errno);
+	close(knob_fd);
+}
+
+static long task_knob_read(const char *name)
+{
+	char path[64], text[32] = "";
+	int knob_fd;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/%s", writer.tid, name);
+	knob_fd = open(path, O_RDONLY);
+	TEST_ASSERT(knob_fd >= 0 && read(knob_fd, text, sizeof(text) - 1) > 0,
+		    "Cannot read %s, errno = %d", path, errno);
+	close(knob_fd);
+	return atol(text);
+}
+
+/*
+ * Ways to write the NR pages of src from page START on
+ */
+static struct iovec iov[NR + 1];
+static int pipefd[2];
+static int memfd;
+
+static long write_plain(void)
+{
+	return pwrite(fd, src, SIZE, PG(START));
+}
+
+/* A segment for each page: the kernel copies page by page. */
+static void prepare_segments(void)
+{
+	int i;
+
+	for (i = 0; i < NR; i++)
+		iov[i] = (struct iovec) { page_of(src, i), PAGE_BYTES };
+}
+
+static long write_segments(void)
+{
+	return pwritev(fd, iov, NR, PG(START));
+}
+
+/* No segment begins or ends with a page. */
+static void prepare_odd_segments(void)
+{
+	char *from = (char *)src;
+	int i;
+
+	iov[0] = (struct iovec) { from, PAGE_BYTES / 2 + 1 };
+	from += iov[0].iov_len;
+	for (i = 1; i < NR; i++, from += PAGE_BYTES)
+		iov[i] = (struct iovec) { from, PAGE_BYTES };
+	iov[NR] = (struct iovec) { from, PAGE_BYTES / 2 - 1 };
+}
+
+static long write_odd_segments(void)
+{
+	return pwritev(fd, iov, NR + 1, PG(START));
+}
+
+static void prepare_pipe(void)
+{
+	TEST_ASSERT(!pipe(pipefd) && fcntl(pipefd[1], F_SETPIPE_SZ, PG(128)) > 0 &&
+		    write(pipefd[1], src, SIZE) == SIZE,
+		    "Cannot fill a pipe, errno = %d", errno);
+}
+
+static long write_pipe(void)
+{
+	off_t off = PG(START);
+
+	return splice(pipefd[0], NULL, fd, &off, SIZE, 0);
+}
+
+static void finish_pipe(void)
+{
+	close(pipefd[0]);
+	close(pipefd[1]);
+}
+
+static void prepare_sendfile(void)
+{
+	memfd = create_memfd(src, SIZE);
+	lseek(fd, PG(START), SEEK_SET);
+}
+
+static long write_sendfile(void)
+{
+	off_t off = 0;
+
+	return sendfile(fd, memfd, &off, SIZE);
+}
+
+static void finish_sendfile(void)
+{
+	close(memfd);
+}
+
+static const struct scenario scenarios[] = {
+	{ "write() to a hole", NULL, write_plain },
+	{ "write() over pages", NULL, write_plain, .present = true },
+	{ "pwritev() of pages to a hole", prepare_segments, write_segments, .copies_pages = true },
+	{ "pwritev() of pages over pages", prepare_segments, write_segments,
+	  .present = true, .copies_pages = true },
+	{ "pwritev() of odd segments to a hole", prepare_odd_segments, write_odd_segments },
+	{ "pwritev() by the file's NUMA policy to a hole", prepare_segments, write_segments,
+	  .copies_pages = true, .has_policy = true },
+	{ "pwritev() by the file's NUMA policy over pages", prepare_segments, write_segments,
+	  .present = true, .copies_pages = true, .has_policy = true },
+	{ "splice() to a hole", prepare_pipe, write_pipe, finish_pipe },
+	{ "splice() over pages", prepare_pipe, write_pipe, finish_pipe, .present = true },
+	{ "sendfile() to a hole", prepare_sendfile, write_sendfile, finish_sendfile },
+	{ "sendfile() over pages", prepare_sendfile, write_sendfile, finish_sendfile,
+	  .present = true },
+};
+
+/*
+ * Failures of a test are counted, not fatal: the file is usable, after all.
+ */
+static unsigned int errors;
+
+#define EXPECT(cond, format, ...)						\
+do {										\
+	if (!(cond)) {								\
+		if (++errors <= 10)						\
+			ksft_print_msg("%s: " format "\n", #cond, __VA_ARGS__);	\
+	}									\
+} while (0)
+
+/* As the scenario wants the file to be, and a proof that it is usable. */
+static void file_reset(const struct scenario *scenario, long n)
+{
+	EXPECT(pwrite(fd, old, FILE_SIZE, 0) == FILE_SIZE, "call %ld: errno %d", n, errno);
+	EXPECT(same(mem, old, FILE_SIZE), "call %ld", n);
+	if (scenario->present)
+		return;
+	EXPECT(!punch(fd, 0, FILE_SIZE), "call %ld: errno %d", n, errno);
+	EXPECT(lseek(fd, 0, SEEK_DATA) < 0, "call %ld", n);
+}
+
+static void file_open(const struct scenario *scenario)
+{
+	unsigned long node = 1;
+
+	fd = vm_create_guest_memfd(vm, FILE_SIZE, WRITE_FLAGS);
+	mem = map_file(fd, FILE_SIZE);
+	if (scenario->has_policy)
+		kvm_mbind(mem, FILE_SIZE, MPOL_BIND, &node, sizeof(node) * 8, 0);
+	file_reset(scenario, 0);
+}
+
+/* Where are the file's pages?  SEEK_DATA alone would miss one beyond. */
+static bool is_populated(size_t page)
+{
+	return lseek(fd, PG(page), SEEK_DATA) == PG(page);
+}
+
+static bool has_stale(const u64 *page)
+{
+	size_t i;
+
+	for (i = 0; i < PAGE_WORDS; i++)
+		if (page[i] == STALE_WORD)
+			return true;
+	return false;
+}
+
+/* The file holds @done new pages and is as it was otherwise. */
+static void check_file(const struct scenario *scenario, long n, size_t done)
+{
+	bool populated;
+	size_t i;
+
+	for (i = 0; i < FILE_PAGES; i++) {
+		const u64 *page = page_of(mem, i);
+		bool new = i >= START && i < START + done;
+
+		populated = is_populated(i);
+		EXPECT(populated == (new || scenario->present), "call %ld, page %zu", n, i);
+		if (!populated)
+			continue;
+		EXPECT(!has_stale(page), "call %ld, page %zu", n, i);
+		if (new)
+			EXPECT(same(page, page_of(src, i - START), PAGE_BYTES),
+			       "call %ld, new page %zu", n, i);
+		else
+			EXPECT(same(page, page_of(old, i), PAGE_BYTES), "call %ld, old page %zu", n, i);
+	}
+}
+
+static void file_close(void)
+{
+	kvm_munmap(mem, FILE_SIZE);
+	close(fd);
+}
+
+struct tally {
+	unsigned long hits;		/* writes that were made to fail somewhere */
+	unsigned long failed;		/* of them, those that did nothing */
+	unsigned long cut;		/* those that did some of it */
+	unsigned long healed;		/* those that did all the same */
+	u8 seen[NR + 1];		/* which counts of pages */
+};
+
+/* What one write came to. */
+static void account(const struct scenario *scenario, struct tally *tally, long n, long ret,
+		    bool errno_ok)
+{
+	size_t done = ret < 0 ? 0 : ret / PAGE_BYTES;
+
+	tally->hits++;
+	if (ret < 0) {
+		tally->failed++;
+		EXPECT(errno_ok, "call %ld: errno %ld", n, -ret);
+	} else {
+		EXPECT(ret && ret <= SIZE && ret % PAGE_BYTES == 0, "call %ld: %ld bytes", n, ret);
+		if (done == NR)
+			tally->healed++;
+		else
+			tally->cut++;
+	}
+	if (done <= NR)
+		tally->seen[done] = 1;
+	check_file(scenario, n, done);
+	file_reset(scenario, n);
+}
+
+/*
+ * Fail the @n-th call and no other, whatever it is.  Returns false if the write
+ * made less than @n.
+ */
+static bool fail_nth(const struct scenario *scenario, struct tally *tally, long n)
+{
+	bool hit;
+
+	task_knob("fail-nth", n);
+	write_now(scenario);
+	hit = !task_knob_read("fail-nth");
+	task_knob("fail-nth", 0);
+	if (hit)
+		account(scenario, tally, n, writer.ret, writer.ret == -ENOMEM || writer.ret == -EFAULT);
+	else
+		EXPECT(writer.ret == SIZE, "without a failure: %ld", writer.ret);
+	return hit;
+}
+
+/*
+ * Fail a kind of call for good when the write has made @space of them.  Returns
+ * false if it made less.
+ */
+static bool fail_from(const struct scenario *scenario, const struct fault *fault,
+		      struct tally *tally, long space)
+{
+	bool hit;
+
+	attr_set(fault, "space", space);
+	attr_set(fault, "times", 1000000);
+	attr_set(fault, "probability", 100);
+	task_knob("make-it-fail", 1);
+	write_now(scenario);
+	task_knob("make-it-fail", 0);
+	attr_set(fault, "probability", 0);
+	hit = attr_get(fault, "times") != 1000000;
+	if (hit)
+		account(scenario, tally, space, writer.ret, writer.ret == -fault->err);
+	else
+		EXPECT(writer.ret == SIZE, "without a failure: %ld", writer.ret);
+	return hit;
+}
+
+static void report(const struct scenario *scenario, const char *how, const struct tally *tally)
+{
+	long leaked = gmem_pages_left(0);
+
+	EXPECT(!leaked, "%ld pages of guest_memfd are left", leaked);
+	EXPECT(tally->hits, "%s", "nothing was made to fail");
+	ksft_print_msg("%s, %s: %lu made to fail: %lu did nothing, %lu a part, %lu all of it\n",
+		       scenario->name, how, tally->hits, tally->failed, tally->cut, tally->healed);
+	ksft_test_result(!errors, "%s, %s\n", scenario->name, how);
+	errors = 0;
+}
+
+/* Every count from none to all but one was the result of some failure. */
+static void check_every_count(const struct tally *tally)
+{
+	size_t i;
+
+	for (i = 0; i < NR; i++)
+		EXPECT(tally->seen[i], "%zu pages were never the result", i);
+}
+
+static void test_nth(const struct scenario *scenario)
+{
+	struct tally tally = {};
+	long n = 1;
+
+	file_open(scenario);
+	while (fail_nth(scenario, &tally, n))
+		n++;
+	file_close();
+	report(scenario, "any one call failing", &tally);
+}
+
+static void test_from(const struct scenario *scenario, const struct fault *fault)
+{
+	struct tally tally = {};
+	char how[64];
+	long space = 0;
+
+	file_open(scenario);
+	while (fail_from(scenario, fault, &tally, space))
+		space += fault->step;
+	file_close();
+	if ((fault == &usercopy && scenario->copies_pages) ||
+	    (fault == &insertion && !scenario->present))
+		check_every_count(&tally);
+	snprintf(how, sizeof(how), "%s from any call on", fault->attr);
+	report(scenario, how, &tally);
+}
+
+static bool can_fail(const struct scenario *scenario, const struct fault *fault)
+{
+	if (fault == &insertion)
+		return !scenario->present;
+	if (fault == &usercopy)
+		return !scenario->finish;	/* what is in a pipe is the kernel's */
+	return fault == &pages || !scenario->present;
+}
+
+int main(void)
+{
+	unsigned int i, j, plan = 0;
+
+	ksft_print_header();
+	if (access(DEBUGFS "fail_function", F_OK) || access("/proc/self/fail-nth", F_OK))
+		ksft_exit_skip("the kernel has no fault injection\n");
+
+	for (i = 0; i < ARRAY_SIZE(scenarios); i++)
+		for (j = 0, plan++; j < ARRAY_SIZE(faults); j++)
+			plan += can_fail(&scenarios[i], faults[j]);
+	ksft_set_plan(plan);
+
+	vm = vm_create_barebones();
+	src = map_anon(SIZE);
+	old = map_anon(FILE_SIZE);
+	fill_pages(src, NR, START, 1, 0);
+	fill_pages(old, FILE_PAGES, 0, 2, 0);
+
+	knob("fail_function/inject", "__filemap_add_folio", 0);
+	knob("fail_function/__filemap_add_folio/retval", "%#lx", -ENOMEM);
+	for (j = 0; j < ARRAY_SIZE(faults); j++) {
+		attr_set(faults[j], "verbose", 0);
+		attr_set(faults[j], "interval", 1);
+	}
+	/* A probe hits outside of what counts as the task's context. */
+	knob("failslab/task-filter", "Y", 0);
+	knob("fail_page_alloc/task-filter", "Y", 0);
+	knob("fail_usercopy/task-filter", "Y", 0);
+	/* Those that may sleep, and single pages, are the ones that matter. */
+	knob("failslab/ignore-gfp-wait", "N", 0);
+	knob("fail_page_alloc/ignore-gfp-wait", "N", 0);
+	knob("fail_page_alloc/ignore-gfp-highmem", "N", 0);
+	knob("fail_page_alloc/min-order", "0", 0);
+
+	sem_init(&writer.go, 0, 0);
+	sem_init(&writer.done, 0, 0);
+	pthread_create(&writer.thread, NULL, writer_loop, NULL);
+	sem_wait(&writer.done);
+
+	for (i = 0; i < ARRAY_SIZE(scenarios); i++) {
+		test_nth(&scenarios[i]);
+		for (j = 0; j < ARRAY_SIZE(faults); j++)
+			if (can_fail(&scenarios[i], faults[j]))
+				test_from(&scenarios[i], faults[j]);
+	}
+	ksft_finished();
+}
