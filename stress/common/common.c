@@ -207,10 +207,14 @@ int memcg_destroy(struct memcg *cg)
  * A stack has the innermost function first.  What is allocated for the slab, or
  * for a source that write() faults in, is not the file's.
  */
+/*
+ * A stack has the innermost function first: what is allocated for the slab, or
+ * for a source that write() faulted in, isn't the file's.
+ */
 long gmem_pages_owned(void)
 {
 	FILE *f = fopen("/sys/kernel/debug/page_owner_stacks/show_stacks", "r");
-	enum { UNKNOWN, GMEM, OTHER } owner = UNKNOWN;
+	enum { NOBODY, GMEM, OTHER } owner = NOBODY;
 	long pages, total = 0;
 	char line[512];
 
@@ -221,11 +225,10 @@ long gmem_pages_owned(void)
 		if (sscanf(line, "nr_base_pages: %ld", &pages) == 1) {
 			if (owner == GMEM)
 				total += pages;
-			owner = UNKNOWN;
-		} else if (owner == UNKNOWN && strstr(line, "kvm_gmem_")) {
+			owner = NOBODY;
+		} else if (owner == NOBODY && strstr(line, "kvm_gmem_")) {
 			owner = GMEM;
-		} else if (owner == UNKNOWN &&
-			   (strstr(line, "slab") || strstr(line, "handle_mm_fault"))) {
+		} else if (owner == NOBODY && (strstr(line, "slab") || strstr(line, "handle_mm_fault"))) {
 			owner = OTHER;
 		}
 	}
@@ -238,6 +241,8 @@ long gmem_pages_left(long few)
 	const u64 deadline = now_ms() + 5000;
 	long left;
 
+	/* Each processor may still hold some that were to go to the LRU lists. */
+	write_file("/proc/sys/vm/drop_caches", "1");
 	while ((left = gmem_pages_owned()) > few && now_ms() < deadline)
 		usleep(100000);
 	return left;

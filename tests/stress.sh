@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
+# shellcheck shell=bash
+# For tests that run the programs of stress/ in the lab. Needs lab/lib.sh, tests/tap.sh.
+
+# relay NAME COMMAND...: run what speaks TAP itself, more than once if it likes, and
+# take over its results. What it says beside that is for whoever reads the log.
+relay() {
+	local name=$1 said status=0 line planned=0 seen=0
+	shift
+	said=$(mktemp)
+	"$@" >"$said" 2>&1 || status=$?
+	while IFS= read -r line; do
+		line=${line%$'\r'}
+		case $line in
+		'ok '[0-9]*) seen=$((seen + 1)); ok "$name: $(sed -E 's/^ok [0-9]+ (- )?//' <<<"$line")" ;;
+		'not ok '[0-9]*) seen=$((seen + 1)); not_ok "$name: $(sed -E 's/^not ok [0-9]+ (- )?//' <<<"$line")" ;;
+		1..[0-9]*) planned=$((planned + ${line#1..})) ;;
+		'#  RUN '* | '#            OK'* | 'TAP version'* | '# Starting'* | 'Random seed'*) ;;
+		'#'*) echo "$line" ;;
+		*) echo "# $line" ;;
+		esac
+	done <"$said"
+	rm -f "$said"
+	if ((planned == 0 || seen != planned)); then
+		not_ok "$name: all tests ran" "$seen of $planned"
+	else
+		ok "$name: all $planned tests ran"
+	fi
+	case $status in
+	0 | 1) ok "$name: the kernel has nothing to say" ;;
+	*) not_ok "$name: the kernel has nothing to say" "status $status of: $*" ;;
+	esac
+}
