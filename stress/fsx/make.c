@@ -132,11 +132,12 @@ static long random_nr_pages(void)
 {
 	const int kind = random_below(100);
 
-	if (kind < 60)
-		return 1 + random_below(4);
-	if (kind < 88)
-		return 1 + random_below(16);
+	if (kind < 66)
+		return 1 + random_below(3);
 	if (kind < 94)
+		return 1 + random_below(10);
+	/* About what KVM writes at once. */
+	if (kind < 97)
 		return 60 + random_below(10);
 	return 1 + random_below(model.pages);
 }
@@ -469,7 +470,7 @@ bool make_refused(long *args)
 /* at len chunk */
 bool make_fill(long *args)
 {
-	args[1] = chance(60) ? (1 + random_below(12)) * PAGE : 1 + random_below(6 * PAGE);
+	args[1] = chance(60) ? (1 + random_below(7)) * PAGE : 1 + random_below(4 * PAGE);
 	args[0] = readable_at(args[1]);
 	args[2] = chance(50) ? PAGE : 100 + random_below(PAGE);
 	return model_queued() < 16 * PAGE;
@@ -478,7 +479,7 @@ bool make_fill(long *args)
 /* at len */
 bool make_vmsplice(long *args)
 {
-	args[1] = chance(60) ? (1 + random_below(12)) * PAGE : 1 + random_below(6 * PAGE);
+	args[1] = chance(60) ? (1 + random_below(7)) * PAGE : 1 + random_below(4 * PAGE);
 	args[0] = readable_at(args[1]);
 	return model_queued() < 16 * PAGE;
 }
@@ -572,7 +573,8 @@ bool make_fork(long *args)
 {
 	long len;
 
-	if (!make_write(args))
+	/* The dearest of all. */
+	if (chance(50) || !make_write(args))
 		return false;
 
 	args[1] = readable_at(max(args[2], 64));

@@ -305,9 +305,9 @@ long play_mtime_moved(long fd)
 	return moved;
 }
 
-long play_incore_all(unsigned char *vec)
+long play_incore_range(long first, long nr, unsigned char *vec)
 {
-	return RET(mincore(world.mem, world.size, vec));
+	return RET(mincore(world.mem + first * PAGE, nr * PAGE, vec));
 }
 
 long play_incore(long page)

@@ -105,7 +105,7 @@ long play_size(long fd);
 long play_blocks(long fd);
 long play_mtime_moved(long fd);
 long play_incore(long page);
-long play_incore_all(unsigned char *vec);
+long play_incore_range(long first, long nr, unsigned char *vec);
 long play_byte(long off);
 long play_refused(long fd, long what);
 

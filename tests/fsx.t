@@ -1,0 +1,75 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
+# Random operations on a guest_memfd that agree with a model of it, a million of them;
+# and that fsx, which plays them, finds what is wrong and makes it short.
+
+# shellcheck source=lab/lib.sh
+. "$(dirname "$(readlink -f "$0")")/../lab/lib.sh"
+# shellcheck source=tests/tap.sh
+. "$root/tests/tap.sh"
+cd "$root"
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+mkdir "$work/share"
+stress/build "$work" fsx || exit
+
+# plays NAME PROFILE OPS: with each of four seeds, two of which are new.
+plays() {
+	local start=$SECONDS status=0
+	stress/play --profile "$2" --ops "$3" --save build/stress 1 2 random random >"$work/out" 2>"$work/err" || status=$?
+	grep -h '^seed \|^by kind' "$work/out" | sed "s/^/# $2: /" || true
+	if ((!status)); then
+		ok "$1 ($((SECONDS - start)) s)"
+	else
+		not_ok "$1" "status $status, see build/stress: $(cat "$work/err" "$work/out")"
+	fi
+}
+
+plays "1 000 000 operations, base kernel" base 250000
+plays "100 000 operations, debug kernel" debug 25000
+
+# The tester
+says "fsx: bad option" 2 'see fsx --help' "$work/fsx" --no-such
+says "fsx: bad number" 2 'not a number' "$work/fsx" --seed x
+says "fsx: too many pages" 2 'from 1 to 512' "$work/fsx" --pages 1000
+says "fsx: no such sequence" 2 'No such file' "$work/fsx" --replay "$work/none"
+printf 'new 11 4\nwrite 0 0\n' >"$work/bad.ops"
+says "fsx: bad sequence" 2 'bad.ops:2: not an operation, or not with these arguments' "$work/fsx" --replay "$work/bad.ops"
+says "fsx: bad wrong model" 2 'no such wrong model' "$work/fsx" --wrong-model none
+says "stress/play: bad seed" 125 'a seed is a number' stress/play x
+says "stress/soak: bad time" 125 'HOURS is a number' stress/soak x
+
+wrong=(lost-page errno position hole)
+# in_lab COMMAND: with the programs that fsx printed, and with fsx.
+in_lab() { lab/boot --quiet --share "$work/share" --add "$work/fsx" -- sh -c "cd /share; $1" </dev/null; }
+in_lab "
+	for how in ${wrong[*]}; do
+		fsx --seed 3 --ops 20000 --wrong-model \$how --save \$how >\$how.out 2>\$how.err
+		echo \$? >\$how.status
+		fsx --wrong-model \$how --replay \$how.ops --save \$how.again >\$how.replay; echo \$? >>\$how.replay
+		fsx --replay \$how.ops >\$how.right; echo \$? >>\$how.right
+	done
+	for n in 1 2; do fsx --seed 4 --ops 3000 2>/dev/null | grep -v second >same.\$n; done"
+cd "$work/share"
+check "the same seed plays the same operations" cmp same.1 same.2
+headers=$("$root/lab/build")/headers/include
+for how in "${wrong[@]}"; do
+	length=$(grep -c '^[a-z]' "$how.ops") || length=none
+	check "wrong model, $how: found" grep -qx 1 "$how.status"
+	says "wrong model, $how: shrunk to 3 operations at the most ($length)" 0 '' test "$length" -le 3
+	says "wrong model, $how: its sequence fails again" 0 "differs.*"$'\n'"1$" cat "$how.replay"
+	says "wrong model, $how: and agrees with the right model" 0 "all agrees.*"$'\n'"0$" cat "$how.right"
+	check "wrong model, $how: the C program compiles" \
+		gcc -Wall -Wextra -Werror -O2 -static -isystem "$headers" -o "$how" "$how.c"
+done
+cd "$root"
+in_lab "for how in ${wrong[*]}; do ./\$how >\$how.run; echo \$? >>\$how.run; done"
+for how in "${wrong[@]}"; do
+	says "wrong model, $how: the C program runs, and shows it" 0 "^line [0-9]+: play_.* is .*, not .*"$'\n'"1$" \
+		cat "$work/share/$how.run"
+done
+
+done_testing
