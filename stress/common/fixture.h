@@ -17,6 +17,10 @@
 
 #include "common/common.h"
 
+/* Emulated, with all debugging there is, on a busy machine: the default is short. */
+#undef TEST_TIMEOUT_DEFAULT
+#define TEST_TIMEOUT_DEFAULT	150
+
 /* Some batches of KVM's, and then some. */
 #define NR_PAGES	200
 #define FILE_SIZE	PG(NR_PAGES)

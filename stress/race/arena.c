@@ -8,7 +8,13 @@
 #include <signal.h>
 #include <unistd.h>
 
+#define LATE_MS	60000
+
 struct arena arena;
+
+static void interrupt(int sig)
+{
+}
 
 static void *actor_main(void *arg)
 {
@@ -25,6 +31,7 @@ static void *actor_main(void *arg)
 			busy = actor->act(actor);
 		} while (busy && !arena.stop);
 
+		actor->resting = true;
 		if (actor->is_writer)
 			__atomic_add_fetch(&arena.writers_done, 1, __ATOMIC_RELEASE);
 		pthread_barrier_wait(&arena.end);
@@ -60,6 +67,7 @@ static void actors_join(void)
 
 static void phase_start(enum phase phase)
 {
+	unsigned int i;
 	int ret;
 
 	if (phase == INSERT) {
@@ -67,6 +75,8 @@ static void phase_start(enum phase phase)
 		if (ret)
 			broken(CALLS, "Punching all of the file returned %d", ret);
 	}
+	for (i = 0; i < nr_actors; i++)
+		actors[i].resting = false;
 	arena.phase = phase;
 	arena.stop = false;
 	arena.inserted = 0;
@@ -74,9 +84,29 @@ static void phase_start(enum phase phase)
 	pthread_barrier_wait(&arena.start);
 }
 
+/* Who doesn't come to rest is stuck, or lost.  A vCPU can be called back. */
+static void wait_for_rest(void)
+{
+	const u64 deadline = now_ms() + LATE_MS;
+	unsigned int i;
+
+	for (i = 0; i < nr_actors; i++) {
+		while (!actors[i].resting && now_ms() < deadline)
+			usleep(200);
+		if (actors[i].resting)
+			continue;
+
+		broken(CALLS, "%s is still busy %u s after the end of a phase", actors[i].name,
+		       LATE_MS / 1000);
+		arena.late = true;
+		pthread_kill(actors[i].thread, SIGUSR1);
+	}
+}
+
 static void phase_end(void)
 {
 	arena.stop = true;
+	wait_for_rest();
 	pthread_barrier_wait(&arena.end);
 	count(PHASES, 1);
 }
@@ -165,9 +195,11 @@ static void pull_descriptors(void)
 
 void arena_run(enum ending ending, u32 seed, int sock, unsigned int phases, unsigned int phase_ms)
 {
+	const struct sigaction sa = { .sa_handler = interrupt };
 	unsigned int i;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	sigaction(SIGUSR1, &sa, NULL);
 	guests_create();
 	send_fd(sock, arena.fd);
 	actors_start(seed);

@@ -106,6 +106,15 @@ bool guest_add_item(struct guest *guest, u64 index, u64 store)
 	return true;
 }
 
+static bool guest_is_lost(struct guest *guest)
+{
+	struct kvm_regs regs;
+
+	vcpu_regs_get(guest->vcpu, &regs);
+	fprintf(stderr, "# a vCPU does not get on, at 0x%llx\n", regs.rip);
+	return false;
+}
+
 bool guest_run(struct guest *guest)
 {
 	struct kvm_run *run = guest->vcpu->run;
@@ -117,6 +126,8 @@ bool guest_run(struct guest *guest)
 		if (arena.pulled)
 			return false;
 
+		if (ret == -EINTR && arena.late)
+			return guest_is_lost(guest);
 		if (ret == -EINTR)
 			continue;
 		if (ret == -EFAULT && run->exit_reason == KVM_EXIT_MEMORY_FAULT) {

@@ -220,7 +220,7 @@ int main(int argc, char *argv[])
 	report = kvm_mmap(sizeof(*report), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1);
 	memset(report, 0, sizeof(*report));	/* so that it isn't charged to a round */
 	TEST_ASSERT(!memcg_create(&all, NULL, "race"), "Cannot create a memory cgroup");
-	watchdog_start(120);
+	watchdog_start(180);
 
 	ksft_print_msg("seed %u, %u s, %u pages, %u threads\n", seed, seconds, NR_PAGES, nr_actors);
 	end = now_ms() + seconds * 1000ull;

@@ -101,6 +101,7 @@ struct arena {
 	enum phase phase;
 	volatile bool stop;
 	volatile bool pulled;	/* no call need work any more */
+	volatile bool late;	/* somebody doesn't come to rest */
 	pthread_barrier_t start, end;
 
 	u32 seq;		/* of the last write */
@@ -122,6 +123,7 @@ struct actor {
 	unsigned int id;
 	struct kvm_random_state rng;
 	pthread_t thread;
+	volatile bool resting;
 	void *state;
 };
 
