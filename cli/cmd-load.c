@@ -138,6 +138,9 @@ static uint64_t image_size(struct gmem *g, const char *path, int image, enum for
 			die("%s: %s", path, strerror(errno));
 		size = end;
 	}
+	/* Both may be any number: the one is the user's, the other a frame's. */
+	if (size > INT64_MAX || opt.offset > INT64_MAX)
+		die("%s: %" PRIu64 " bytes at %#" PRIx64 " are more than any guest memory", path, size, opt.offset);
 	size = opt.offset + (size + page - 1) / page * page;
 	return size ?: page;
 }

@@ -155,6 +155,10 @@ static int next_by_mincore(struct gmem *g, int fd, uint64_t from, uint64_t size,
 		return -errno;
 
 	for (offset = from / g->page * g->page; offset < size; offset += n * g->page) {
+		if (g->cancelled) {
+			err = gmem_fail(g, -ECANCELED, "cancelled");
+			break;
+		}
 		n = (size - offset + g->page - 1) / g->page;
 		if (n > WINDOW)
 			n = WINDOW;

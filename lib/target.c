@@ -61,7 +61,8 @@ static int find_populated(struct gmem *g, struct target *t)
 	}
 
 	while (offset < end) {
-		err = gmem_next(g, t->fd, t->can, t->size, offset, &range);
+		/* What is behind the end does not matter, and it may be far to go. */
+		err = gmem_next(g, t->fd, t->can, end, offset, &range);
 		if (err == -ENXIO)
 			break;
 		if (!err && range.offset < end)

@@ -1,0 +1,241 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
+# The parsers of libgmem and gmem: what fuzz/run found of interest is replayed under
+# the sanitizers, and the tool is given files and options of the worst kind.
+
+# shellcheck source=lab/lib.sh
+. "$(dirname "$(readlink -f "$0")")/../lab/lib.sh"
+# shellcheck source=tests/tap.sh
+. "$root/tests/tap.sh"
+cd "$root"
+
+work=$(mktemp -d)
+trap 'chmod -R u+rwx "$work"; rm -rf "$work"' EXIT
+
+# -- the corpus ----------------------------------------------------------------------
+
+# replay DIR TARGET: all inputs, with the programs of DIR. Each must have been run.
+replay() {
+	local files
+	files=("fuzz/corpus/$2"/*)
+	[[ -f ${files[0]} ]] || { echo "fuzz/corpus/$2 is empty"; return 1; }
+	timeout 120 "$1/$2" -timeout=10 -rss_limit_mb=3000 -malloc_limit_mb=2500 -close_fd_mask=1 "${files[@]}" >"$work/said" 2>&1 ||
+		{ tail -n 40 "$work/said"; return 1; }
+	[[ $(grep -c '^Executed ' "$work/said") == "${#files[@]}" ]] || { echo "not all were run"; return 1; }
+}
+# instrumented PROGRAM: libFuzzer sees what it reaches, and the sanitizers what it does.
+instrumented() {
+	grep -qE 'Loaded 1 modules +\([0-9]{3,} inline 8-bit counters\)' "$work/said" &&
+		nm "$1" >"$work/symbols" && grep -q __asan_report_load "$work/symbols" && grep -q __ubsan_handle "$work/symbols"
+}
+
+if check "the fuzz targets build" fuzz/build "$root/build/fuzz/bin"; then
+	for source in fuzz/*.c; do
+		target=${source#fuzz/} target=${target%.c}
+		check "$target: $(find "fuzz/corpus/$target" -type f | wc -l) inputs" replay build/fuzz/bin "$target"
+		check "$target is instrumented" instrumented "build/fuzz/bin/$target"
+	done
+fi
+large=$(find fuzz/corpus -size +8k)
+if [[ -z $large ]]; then ok "no input is larger than 8 KiB"; else not_ok "no input is larger than 8 KiB" "$large"; fi
+
+# What was mended is broken again, in a copy: the corpus shows it.
+mkdir -p "$work/copy"
+cp -r --parents fuzz lib cli lab/lib.sh "$work/copy"
+broken() {
+	local target=$1 file=$2 expression=$3 pattern=$4
+	cp "$file" "$work/copy/$file"
+	sed -i "$expression" "$work/copy/$file"
+	! cmp -s "$file" "$work/copy/$file" || { echo "nothing was changed"; return 1; }
+	"$work/copy/fuzz/build" "$work/copy/bin" "$target" || return
+	! replay "$work/copy/bin" "$target" || { echo "nothing was noticed"; return 1; }
+	cp "$file" "$work/copy/$file"
+	grep -E "$pattern" "$work/said"
+}
+# shellcheck disable=SC2016 # C, no shell
+{
+	check "an order file with a zero byte trips an assertion" \
+		broken order lib/order.c 's/if (!c || /if (/' 'it must hold that'
+	check "a granule that wraps trips the address sanitizer" \
+		broken demand lib/demand.c 's|(length - 1) / granule + 1|(length + granule - 1) / granule|' 'heap-buffer-overflow'
+	check "a key too many trips the undefined behaviour sanitizer, or an assertion" \
+		broken ports cli/vmm/serial.c 's/if (r->rx_count == SERIAL_FIFO)/if (r->rx_count == 255)/' 'runtime error|it must hold that'
+	check "what is not freed trips the leak sanitizer" \
+		broken order lib/context.c 's/^\tfree(g->order);$//' 'detected memory leaks'
+}
+
+# -- the tool, and the worst files ------------------------------------------------------
+
+asan=$(lib/build asan) || { not_ok "gmem builds with the sanitizers"; done_testing; exit; }
+gmem=$asan/cli/gmem
+export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1
+unset XDG_RUNTIME_DIR
+
+# refused STATUSES TEXT ARG...: it ends with one of these, soon, and says why in one
+# line, or two with a hint. What it says and prints is kept for the end.
+refused() {
+	local statuses=$1 text=$2 status=0 said name lines
+	shift 2
+	printf -v name '%q ' "${@//"$work/"/}"
+	name="gmem ${name:0:100}"
+	timeout -k 5 60 "$gmem" "$@" >"$work/out" 2>"$work/err" </dev/null || status=$?
+	said=$(tr -d '\0' <"$work/err")
+	cat "$work/err" >>"$work/messages"
+	if [[ " $* " == *" --json "* && -s $work/out ]]; then cat "$work/out" <(printf '\0') >>"$work/json"; fi
+	lines=${said//[!$'\n']/}
+	if [[ " $statuses " != *" $status "* ]]; then
+		not_ok "$name: status $statuses" "status $status: $said"
+	elif [[ $said == *Sanitizer* || $said == *"runtime error"* ]]; then
+		not_ok "$name: no sanitizer complains" "$said"
+	elif [[ ${#lines} -gt 1 || $said != *"$text"* ]] || { ((status)) && [[ -z $said ]]; }; then
+		not_ok "$name: says why${text:+: $text}" "$said"
+	else
+		ok "$name: status $status"
+	fi
+}
+
+mkdir "$work/files"
+cd "$work/files"
+mkdir directory
+: >empty
+printf x >byte
+head -c 10000 /dev/urandom | zstd -q >whole.zst
+head -c 5000 whole.zst >cut.zst
+truncate -s 8G sparse
+printf '\x28\xb5\x2f\xfd\x20\x05' >sparse.zst
+truncate -s 16M sparse.zst
+printf '\x28\xb5\x2f\xfd\xe0\xff\xff\xff\xff\xff\xff\xff\xff\x01\x00\x00' >giant.zst
+ln -s loop loop
+ln -s nowhere dangling
+head -c 8192 /dev/urandom >image
+cp image $'new\nline'
+cp image $'escape\e[2J\x07'
+cp image $'\xff\xfe\x80 \xc2\x9b2J'
+cp image ' '
+cp image -- --help
+cp image secret
+chmod 0 secret
+long=$(printf 'x%.0s' {1..300})
+python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind("socket")'
+mkfifo fifo
+worst=("$work/files"/* "" "$long" "$work/files/image/x" /dev/zero /dev/null /dev/full /proc/self/mem "/proc/self/fd/99")
+# Images and orders may come by a pipe, and that be waited for: no pipe among these.
+for n in "${!worst[@]}"; do [[ ${worst[n]} != */fifo ]] || unset "worst[$n]"; done
+
+find "$work/files" | sort >"$work/before"
+for file in "${worst[@]}"; do
+	refused "0 1 2" "" load -- "$file"
+	refused "0 1 2" "" load --json --size 1M -- "$file"
+	refused "0 1 2" "" load --format zstd --size 1M --verify -- "$file"
+	refused "0 1 2" "" load --order="$file" image
+	refused "1 2" "" run --kernel="$file"
+	refused "1 2" "" run --restore="$file"
+	refused "1 2" "" run --restore=image --order="$file"
+	refused "1 2" "" snapshot --control="$file" out
+	refused "1 2" "" run --kernel=image --record-order="$file"
+	refused "1 126 127" "" exec --quiet --size 1M -- "${file:-./nothing}"
+done
+for file in fifo directory loop /dev/zero; do
+	ln -sfn "$file" other.state
+	refused 1 "" run --restore=other
+done
+rm other.state
+
+# However large it is, it can be interrupted, also before anything is populated.
+interrupted() {
+	timeout -k 60 -s INT 2 "$gmem" load --size 12T huge >"$work/out" 2>"$work/err" || [[ $? == 124 ]] || return
+	cat "$work/err"
+	grep -q ': cancelled ' "$work/err" || grep -q '12 TiB populated' "$work/out"
+}
+truncate -s 12T huge
+if "$gmem" probe --quiet 2>/dev/null; then check "an image of 12 TiB is done soon, or interrupted" interrupted; fi
+truncate -s 12T sparse.zst
+refused "1 2" "" load sparse.zst
+rm huge
+
+# Root reads anything, unless it may not override modes.
+denied() { setpriv --bounding-set=-dac_override,-dac_read_search --inh-caps=-dac_override,-dac_read_search "$gmem" load secret 2>&1; }
+if said=$(denied); then not_ok "a file that may not be read" "$said"; else check "a file that may not be read: why" grep -q '^gmem load: secret: Permission denied' <<<"$said"; fi
+
+# Kernels whose headers say what makes no sense.
+if "$gmem" probe --quiet 2>/dev/null; then
+	# kernel FIELD=VALUE...: a header that can be booted but for that, and some code.
+	kernel() {
+		python3 - "$@" <<'PYTHON'
+import struct, sys
+fields = { "setup_sects": (0x1f1, "B", 1), "syssize": (0x1f4, "I", 4), "boot_flag": (0x1fe, "H", 0xaa55),
+	"header": (0x202, "4s", b"HdrS"), "version": (0x206, "H", 0x20f), "loadflags": (0x211, "B", 1),
+	"initrd_addr_max": (0x22c, "I", 0x7fffffff), "kernel_alignment": (0x230, "I", 1 << 21),
+	"relocatable_kernel": (0x234, "B", 1), "xloadflags": (0x236, "H", 1), "cmdline_size": (0x238, "I", 2047),
+	"pref_address": (0x258, "Q", 1 << 24), "init_size": (0x260, "I", 1 << 20) }
+told = dict(arg.split("=") for arg in sys.argv[1:])
+image = bytearray(b"\xf4" * 4096)
+for name, (at, form, value) in fields.items():
+	struct.pack_into("<" + form, image, at, int(told[name], 0) if name in told else value)
+open("kernel", "wb").write(image)
+PYTHON
+	}
+	# It is never run: there is no such directory for the socket.
+	boots() { refused 1 "$1" run --kernel kernel --control /no/such/socket "${@:2}"; }
+	kernel && boots "/no/such/socket"
+	kernel pref_address=0 && boots "is damaged"
+	kernel pref_address=0x10000 && boots "is damaged"
+	kernel pref_address=0x1000001 && boots "is damaged"
+	kernel pref_address=0xfffffffffffff000 relocatable_kernel=0 && boots "is damaged"
+	kernel pref_address=0xfffffffffffff000 init_size=0x2000 && boots "/no/such/socket"
+	kernel kernel_alignment=3 pref_address=0x100000000 && boots "is damaged"
+	kernel init_size=0xffffffff && boots "too little"
+	kernel init_size=0 && boots "/no/such/socket"
+	kernel setup_sects=255 && boots "cut off"
+	kernel syssize=0xffffffff && boots "cut off"
+	kernel cmdline_size=0 && boots "command line"
+	kernel initrd_addr_max=0 && boots "too little" --initrd image
+	kernel initrd_addr_max=0xffffffff && boots "/no/such/socket" --initrd image
+	kernel
+	boots "too little" --initrd sparse
+	boots "is no regular file" --initrd fifo
+	boots "is no regular file" --initrd /dev/zero
+	boots "Is a directory" --initrd directory
+	boots "/no/such/socket" --initrd empty
+	boots "too little" --mem 4K
+	boots "/no/such/socket" --mem 16T --smp 255
+	refused 1 "is no regular file" run --kernel fifo
+	refused 1 "are more than any guest memory" load --offset 18446744073709547520 image
+	refused 2 "--size is needed: giant.zst" load giant.zst
+	refused 2 "--size is needed: sparse.zst" load sparse.zst
+	refused 1 'new\nline: ' load --size 4096 $'new\nline'
+	refused 1 'escape\x1b[2J\x07: ' load --size 4096 $'escape\e[2J\x07'
+	refused 1 '\xff\xfe\x80 \xc2\x9b2J: ' load --size 4096 $'\xff\xfe\x80 \xc2\x9b2J'
+	refused 0 "" load --json $'\xff\xfe\x80 \xc2\x9b2J'
+	check "that name in JSON" grep -q '"image": "\\ufffd\\ufffd\\ufffd '$'\xc2\x9b''2J"' "$work/out"
+else
+	skip "kernels, images and names" "nothing can populate guest memory here"
+fi
+
+# -- the worst options -----------------------------------------------------------------
+
+for value in "" - -1 0 08 0x 1e9 1.5 99999999999999999999 18446744073709551615 18446744073709551616 16E 4K4 4KiBx 'K' $'4\n' $'\e[2J' $'\xff' "$long"; do
+	for option in --size --offset --chunk --threads --fd --method --zero --format --nonsense; do
+		refused "0 1 2" "" load "$option=$value" image
+	done
+	refused "1 2" "" run "--mem=$value" --kernel image
+	refused "1 2" "" run "--smp=$value" --kernel image
+	refused "1 2" "" "$value"
+done
+refused 2 "" load -
+refused 2 "" load -- --no-such --file
+
+cd "$root"
+check_silent "gmem left no files" diff "$work/before" <(find "$work/files" ! -name kernel | sort)
+check_silent "all messages are lines of UTF-8 that do nothing to a terminal" python3 -X utf8 -c 'import sys
+for line in open(sys.argv[1], "rb").read().split(b"\n"):
+    text = line.decode()
+    assert not any(ord(c) < 32 or 127 <= ord(c) < 160 for c in text), line' "$work/messages"
+all_json() {
+	python3 -X utf8 -c 'import json, sys
+values = [json.loads(text.decode()) for text in open(sys.argv[1], "rb").read().split(b"\0")[:-1]]
+print(len(values))
+sys.exit(len(values) < 10)' "$work/json"
+}
+if "$gmem" probe --quiet 2>/dev/null; then check "all JSON is JSON in UTF-8" all_json; fi
+done_testing
