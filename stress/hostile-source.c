@@ -177,9 +177,9 @@ static void *resolve_all(void *arg)
 	int uffd = (long)args[0];
 	u8 *page;
 
-	while ((page = next_blocked(uffd))) {
+	for (page = next_blocked(uffd); page; page = next_blocked(uffd)) {
 		usleep(500);
-		if (resolve_page(uffd, page, args[2] + (page - (u8 *)args[1])) )
+		if (resolve_page(uffd, page, args[2] + (page - (u8 *)args[1])))
 			break;
 	}
 	return NULL;

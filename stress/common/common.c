@@ -228,7 +228,8 @@ long gmem_pages_owned(void)
 			owner = NOBODY;
 		} else if (owner == NOBODY && strstr(line, "kvm_gmem_")) {
 			owner = GMEM;
-		} else if (owner == NOBODY && (strstr(line, "slab") || strstr(line, "handle_mm_fault"))) {
+		} else if (owner == NOBODY &&
+			   (strstr(line, "slab") || strstr(line, "handle_mm_fault"))) {
 			owner = OTHER;
 		}
 	}

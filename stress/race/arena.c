@@ -193,7 +193,7 @@ static void pull_descriptors(void)
 	dup2(null, arena.fd);
 }
 
-void arena_run(enum ending ending, u32 seed, int sock, unsigned int phases, unsigned int phase_ms)
+__noreturn void arena_run(enum ending ending, u32 seed, int sock, unsigned int phases, unsigned int phase_ms)
 {
 	const struct sigaction sa = { .sa_handler = interrupt };
 	unsigned int i;

@@ -157,10 +157,11 @@ static const char * const events[NR_EVENTS] = {
 	[REMAPS] = "mappings zapped", [GUEST_LOOKS] = "pages read by vCPUs",
 	[GUEST_FRESH_LOOKS] = "fresh pages read by vCPUs", [GUEST_STORES] = "stores by vCPUs",
 	[SLOT_CHANGES] = "memslots bound and unbound",
-	[GUEST_DISTURBED] = "vCPUs that lost a memslot", [PAGES_EXAMINED] = "pages examined at rest",
+	[GUEST_DISTURBED] = "vCPUs that lost a memslot",
+	[PAGES_EXAMINED] = "pages examined at rest",
 };
 
-static __attribute__((noreturn)) void usage(const char *name, int status)
+static __noreturn void usage(const char *name, int status)
 {
 	fprintf(status ? stderr : stdout,
 		"Usage: %s [--seconds N] [--seed N] [--phases N] [--phase-ms N]\n"
@@ -205,12 +206,22 @@ int main(int argc, char *argv[])
 
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) >= 0) {
 		switch (opt) {
-		case 's': seconds = number(argv[0], optarg); break;
-		case 'r': seed = number(argv[0], optarg); break;
-		case 'p': phases = number(argv[0], optarg); break;
-		case 'm': phase_ms = number(argv[0], optarg); break;
-		case 'h': usage(argv[0], 0);
-		default: usage(argv[0], 2);
+		case 's':
+			seconds = number(argv[0], optarg);
+			break;
+		case 'r':
+			seed = number(argv[0], optarg);
+			break;
+		case 'p':
+			phases = number(argv[0], optarg);
+			break;
+		case 'm':
+			phase_ms = number(argv[0], optarg);
+			break;
+		case 'h':
+			usage(argv[0], 0);
+		default:
+			usage(argv[0], 2);
 		}
 	}
 	TEST_REQUIRE(kvm_check_cap(KVM_CAP_GUEST_MEMFD_FLAGS) & GUEST_MEMFD_FLAG_WRITE);
@@ -250,7 +261,7 @@ int main(int argc, char *argv[])
 		if (!report->events[i])
 			opt = i;
 	}
-	ksft_print_msg("page_owner: %s\n", owned < 0 ? "not there" : owned ? "pages left" : "no page left");
+	ksft_print_msg("page_owner: %s\n", owned < 0 ? "not there" : "has been asked");
 	ksft_test_result(opt < 0, "everything happened%s%s\n", opt < 0 ? "" : ", except: ",
 			 opt < 0 ? "" : events[opt]);
 	ksft_finished();

@@ -151,7 +151,7 @@ extern struct actor actors[];
 extern const unsigned int nr_actors;
 
 /* arena.c: what the child does, never returns. */
-void arena_run(enum ending ending, u32 seed, int sock, unsigned int phases,
-	       unsigned int phase_ms) __attribute__((noreturn));
+__noreturn void arena_run(enum ending ending, u32 seed, int sock, unsigned int phases,
+			  unsigned int phase_ms);
 
 #endif
