@@ -2,7 +2,7 @@
 # The front door. No logic here: each target calls a script that also works by
 # hand and has a --help of its own.
 
-.PHONY: all install uninstall deb help demo bench test series clean distclean
+.PHONY: all install uninstall deb help demo bench test soak fuzz mutants series clean distclean
 
 all: ; @lab/packages lib && lib/build
 
@@ -14,6 +14,9 @@ help:
 	@echo 'make bench      measure write() against its rivals and the limits (BARE=1: on'
 	@echo '                this machine'\''s own kernel)'
 	@echo 'make test       run every check and test (TESTS=tests/x.t: that one)'
+	@echo 'make soak       play random operations against a model (HOURS=1, seeds always new)'
+	@echo 'make fuzz       fuzz the parsers of libgmem and gmem (MINUTES=10, each)'
+	@echo 'make mutants    break the kernel change in many ways, and see the tests notice'
 	@echo 'make series     write the kernel change as a mail-ready series to build/'
 	@echo 'make clean      delete build/'
 	@echo 'make distclean  clean, and delete the cache of downloads and kernel builds'
@@ -28,6 +31,9 @@ deb: ; @lab/packages && debian/build
 demo: ; @lab/packages && demo/run
 bench: ; @lab/packages && bench/run $(if $(BARE),--bare)
 test: ; @lab/packages && tests/run $(TESTS)
+soak: ; @lab/packages && stress/soak $(HOURS)
+fuzz: ; @lab/packages && fuzz/run $(if $(MINUTES),--minutes $(MINUTES))
+mutants: ; @lab/packages && mutants/run
 series: ; @lab/packages && kernel/series
 
 clean:
