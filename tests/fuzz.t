@@ -198,7 +198,7 @@ PYTHON
 	boots "Is a directory" --initrd directory
 	boots "/no/such/socket" --initrd empty
 	boots "too little" --mem 4K
-	boots "/no/such/socket" --mem 16T --smp 255
+	boots "/no/such/socket" --mem 64G --smp 64
 	refused 1 "is no regular file" run --kernel fifo
 	refused 1 "are more than any guest memory" load --offset 18446744073709547520 image
 	refused 2 "--size is needed: giant.zst" load giant.zst

@@ -226,7 +226,8 @@ static int save_memory(struct vmm *vmm, struct request *r)
 	uint64_t from = 0;
 	int found;
 
-	if (ftruncate(r->image, vmm->mem.size))
+	/* Pages of zeros are not written: what the file had must go. */
+	if (ftruncate(r->image, 0) || ftruncate(r->image, vmm->mem.size))
 		return vmm_fail(vmm, "cannot make the RAM image %zu bytes large: %m", vmm->mem.size);
 	if (count_data(vmm, r))
 		return -1;
