@@ -45,7 +45,9 @@ says "stress/soak: bad time" 125 'HOURS is a number' stress/soak x
 wrong=(lost-page errno position hole)
 # in_lab COMMAND: with the programs that fsx printed, and with fsx.
 in_lab() { lab/boot --quiet --share "$work/share" --add "$work/fsx" -- sh -c "cd /share; $1" </dev/null; }
+cp tests/fsx.ops "$work/share"
 in_lab "
+	fsx --replay fsx.ops --save every-kind >every-kind.out; echo \$? >>every-kind.out
 	for how in ${wrong[*]}; do
 		fsx --seed 3 --ops 20000 --wrong-model \$how --save \$how >\$how.out 2>\$how.err
 		echo \$? >\$how.status
@@ -54,19 +56,28 @@ in_lab "
 	done
 	for n in 1 2; do fsx --seed 4 --ops 3000 2>/dev/null | grep -v second >same.\$n; done"
 cd "$work/share"
+says "a sequence of every kind: agrees" 0 "all agrees: ([0-9]+) of [0-9]+ operations apply"$'\n'"0$" cat every-kind.out
+kinds=$(sed -n '/^by kind: /{s///;s/ [0-9]*//gp;q}' "$work/out" | wc -w)
+check "a sequence of every kind: there are $kinds" test "$kinds" = "$(grep -o '^[a-z_0-9]*' fsx.ops | sort -u | wc -l)"
 check "the same seed plays the same operations" cmp same.1 same.2
 headers=$("$root/lab/build")/headers/include
+# compiles NAME: the C program that fsx printed.
+compiles() {
+	check "$1: the C program compiles" \
+		gcc -Wall -Wextra -Werror -O2 -static -isystem "$headers" -o "$1" "$1.c"
+}
+compiles every-kind
 for how in "${wrong[@]}"; do
 	length=$(grep -c '^[a-z]' "$how.ops") || length=none
 	check "wrong model, $how: found" grep -qx 1 "$how.status"
 	says "wrong model, $how: shrunk to 3 operations at the most ($length)" 0 '' test "$length" -le 3
 	says "wrong model, $how: its sequence fails again" 0 "differs.*"$'\n'"1$" cat "$how.replay"
 	says "wrong model, $how: and agrees with the right model" 0 "all agrees.*"$'\n'"0$" cat "$how.right"
-	check "wrong model, $how: the C program compiles" \
-		gcc -Wall -Wextra -Werror -O2 -static -isystem "$headers" -o "$how" "$how.c"
+	compiles "$how"
 done
 cd "$root"
-in_lab "for how in ${wrong[*]}; do ./\$how >\$how.run; echo \$? >>\$how.run; done"
+in_lab "for how in every-kind ${wrong[*]}; do ./\$how >\$how.run; echo \$? >>\$how.run; done"
+says "a sequence of every kind: the C program runs" 0 "^all is as it should be"$'\n'"0$" cat "$work/share/every-kind.run"
 for how in "${wrong[@]}"; do
 	says "wrong model, $how: the C program runs, and shows it" 0 "^line [0-9]+: play_.* is .*, not .*"$'\n'"1$" \
 		cat "$work/share/$how.run"

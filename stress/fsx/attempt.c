@@ -13,8 +13,11 @@
 
 #include "fsx.h"
 
-/* A second would do, if this were not emulated, with sanitizers, and shared. */
-#define HANG_SECONDS	120
+/*
+ * A second would do, if this were not emulated, with sanitizers, and shared.  To
+ * shrink what hangs takes many of them.
+ */
+#define HANG_SECONDS	(options ? 60 : 20)
 #define PROGRESS_SECONDS	10
 
 struct attempt *attempt;
@@ -101,6 +104,7 @@ static void child_ops(const struct op *ops, int nr)
 {
 	int i;
 
+	world.patient = true;
 	for (i = 0; i < nr; i++)
 		play_op(&ops[i]);
 }

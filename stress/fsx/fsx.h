@@ -6,8 +6,6 @@
 #ifndef FSX_H
 #define FSX_H
 
-#include <stdbool.h>
-
 #include "play.h"
 
 /* A file, and a stint of operations that begins with a new machine and file. */

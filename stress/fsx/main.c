@@ -25,7 +25,8 @@ static const char usage[] =
 "  --time SECONDS    stop after that\n"
 "  --pages N         the size of the largest file (default: 160; up to 512)\n"
 "  --replay FILE     play the sequence in FILE instead, - is stdin\n"
-"  --save PREFIX     write what is printed about a failure to PREFIX.ops, PREFIX.c\n"
+"  --save PREFIX     write the short sequence, or that of --replay, to PREFIX.ops\n"
+"                    and PREFIX.c instead\n"
 "  --wrong-model HOW a test of the tester: have the model wrong (lost-page, errno,\n"
 "                    position, hole), which must be found\n"
 "  --help            show this\n"
@@ -90,8 +91,11 @@ static void print_attempt(enum outcome outcome, const char *origin)
 	FILE *out;
 
 	out = save ? open_saved(".ops") : stdout;
-	fprintf(out, "# %s\n# ", origin);
-	print_difference(out, outcome);
+	fprintf(out, "# %s\n", origin);
+	if (outcome != AGREES) {
+		fputs("# ", out);
+		print_difference(out, outcome);
+	}
 	print_sequence(out, attempt->ops, attempt->nr);
 	if (out != stdout)
 		fclose(out);
@@ -106,11 +110,9 @@ static void print_attempt(enum outcome outcome, const char *origin)
 static void report_failure(enum outcome outcome, const char *origin)
 {
 	static struct op ops[MAX_STINT];
-	const struct op *last = &attempt->ops[attempt->nr - 1];
 	enum outcome again;
 	int nr = attempt->nr;
 
-	(void)last;
 	memcpy(ops, attempt->ops, nr * sizeof(*ops));
 	again = play_ops(ops, nr);
 	if (again == AGREES || again == UNUSABLE) {
@@ -159,7 +161,6 @@ static int run_random(const struct options *options)
 	outcome = play_random(options);
 	if (outcome == UNUSABLE) {
 		print_op(stderr, &attempt->ops[attempt->nr - 1], " ", " ", " cannot be played\n");
-		print_sequence(stderr, attempt->ops, attempt->nr);
 		return EXIT_UNUSABLE;
 	}
 	if (outcome == AGREES) {
@@ -189,6 +190,8 @@ static int run_replay(const char *path)
 		return EXIT_UNUSABLE;
 	if (outcome == AGREES) {
 		printf("all agrees: %lu of %d operations apply\n", attempt->done, nr);
+		if (save)
+			print_attempt(outcome, "fsx --replay: all agrees");
 		return 0;
 	}
 	printf("operation %d: ", attempt->nr);

@@ -14,6 +14,8 @@
 #define WRITE		GUEST_MEMFD_FLAG_WRITE
 
 static long max_pages, stint_length, made, hot_page;
+/* Steps to go of: look at the times, have something refused, look again. */
+static int times_to_go;
 static bool looked;
 
 void start_making(unsigned long seed, unsigned long stint, long pages)
@@ -23,8 +25,11 @@ void start_making(unsigned long seed, unsigned long stint, long pages)
 	made = 0;
 	hot_page = 0;
 	looked = false;
+	times_to_go = 0;
 	stint_length = chance(10) ? 10 + random_below(50) : 500 + random_below(1400);
 }
+
+static void spoil(long *off, long *len);
 
 static int random_kind(void)
 {
@@ -95,6 +100,21 @@ static bool make_memslot(struct op *op)
 	return !nr;
 }
 
+static bool make_times_op(struct op *op)
+{
+	if (!times_to_go)
+		return false;
+
+	op->kind = op_kind(times_to_go == 2 ? "pwrite" : "stat");
+	make_pwrite(op->args);
+	if (times_to_go == 2 && chance(50))
+		spoil(&op->args[3], &op->args[2]);
+	else if (times_to_go == 2)
+		op->args[1] = SOURCE_SIZE;
+	times_to_go--;
+	return true;
+}
+
 bool make_op(struct op *op)
 {
 	if (!made++) {
@@ -106,6 +126,8 @@ bool make_op(struct op *op)
 	if (made > (model.flags & WRITE && model.flags & SHARED ? stint_length : 80))
 		return make_last_op(op);
 
+	if (make_times_op(op))
+		return true;
 	if (chance(10) && make_memslot(op))
 		return true;
 
@@ -456,6 +478,8 @@ bool make_seek(long *args)
 bool make_stat(long *args)
 {
 	args[0] = random_fd();
+	if (chance(50))
+		times_to_go = 2;
 	return true;
 }
 

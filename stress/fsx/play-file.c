@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "play.h"
@@ -57,7 +58,7 @@ static void open_file(long flags, long pages)
 	world.flags = flags;
 	world.size = gmem.size;
 	play_remap();
-	play_mtime_moved(0);
+	play_stat(0);
 }
 
 static void close_file(void)
@@ -276,33 +277,38 @@ long play_seek(long fd, long off, long whence)
 	return RET(lseek(world.fds[fd], off, whence));
 }
 
-static struct stat file_stat(long fd)
+static bool mtime_moved;
+
+/*
+ * The size. If there is time, let some pass, longer than any tick: to modify the
+ * file is then seen by its times.
+ */
+long play_stat(long fd)
 {
+	const struct timespec tick = { .tv_nsec = 20 * 1000 * 1000 };
+	static struct timespec last;
 	struct stat st;
 
+	if (world.patient)
+		nanosleep(&tick, NULL);
 	MUST(fstat(world.fds[fd], &st));
-	return st;
+	mtime_moved = st.st_mtim.tv_sec != last.tv_sec || st.st_mtim.tv_nsec != last.tv_nsec;
+	last = st.st_mtim;
+	return st.st_size;
 }
 
-long play_size(long fd)
+/* Between the last call of play_stat() and the one before. */
+long play_mtime_moved(void)
 {
-	return file_stat(fd).st_size;
+	return mtime_moved;
 }
 
 long play_blocks(long fd)
 {
-	return file_stat(fd).st_blocks;
-}
+	struct stat st;
 
-/* Since it was asked last. */
-long play_mtime_moved(long fd)
-{
-	static struct timespec last;
-	const struct timespec now = file_stat(fd).st_mtim;
-	const long moved = now.tv_sec != last.tv_sec || now.tv_nsec != last.tv_nsec;
-
-	last = now;
-	return moved;
+	MUST(fstat(world.fds[fd], &st));
+	return st.st_blocks;
 }
 
 long play_incore_range(long first, long nr, unsigned char *vec)

@@ -10,6 +10,7 @@
 #define FSX_PLAY_H
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -48,6 +49,8 @@ struct world {
 	/* The file, if it can be mapped. */
 	unsigned char *mem;
 	unsigned char *source;
+	/* Rather sure than fast. */
+	bool patient;
 };
 
 extern struct world world;
@@ -101,9 +104,9 @@ long play_madvise(long off, long len, long advice);
 long play_fallocate(long fd, long off, long len);
 long play_punch(long fd, long off, long len);
 long play_seek(long fd, long off, long whence);
-long play_size(long fd);
+long play_stat(long fd);
 long play_blocks(long fd);
-long play_mtime_moved(long fd);
+long play_mtime_moved(void);
 long play_incore(long page);
 long play_incore_range(long first, long nr, unsigned char *vec);
 long play_byte(long off);

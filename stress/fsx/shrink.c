@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Make a sequence that fails short: leave operations out, in ever smaller pieces,
- * then make their arguments simple, as long as it still fails.
+ * then make their kinds and arguments simple, as long as it still fails.
  */
 #include <string.h>
 #include <time.h>
@@ -62,7 +62,7 @@ static bool simplify(struct op *ops, int *nr, int nth, int arg)
 	unsigned int i;
 
 	for (i = 0; i < sizeof(simpler) / sizeof(*simpler) && !time_is_up(); i++) {
-		if (simpler[i] < 0 || simpler[i] >= value)
+		if (simpler[i] < 0 || (value >= 0 && simpler[i] >= value))
 			continue;
 
 		memcpy(some, ops, *nr * sizeof(*ops));
@@ -84,6 +84,27 @@ static bool simplify_far(struct op *ops, int *nr, int nth, int arg)
 	return times;
 }
 
+/* Of the same first arguments. */
+static bool simplify_kind(struct op *ops, int *nr, int nth)
+{
+	static const char * const simpler[][2] = {
+		{ "pwritev2", "pwritev" }, { "pwritev", "pwrite" }, { "limit", "pwrite" },
+		{ "writev", "write" }, { "append", "write" }, { "fork", "write" },
+	};
+	static struct op some[MAX_STINT];
+	unsigned int i;
+
+	for (i = 0; i < sizeof(simpler) / sizeof(*simpler) && !time_is_up(); i++) {
+		if (strcmp(op_kinds[ops[nth].kind].name, simpler[i][0]))
+			continue;
+
+		memcpy(some, ops, *nr * sizeof(*ops));
+		some[nth].kind = op_kind(simpler[i][1]);
+		return fails_too(ops, nr, some, *nr);
+	}
+	return false;
+}
+
 int shrink(struct op *ops, int nr)
 {
 	bool better = true;
@@ -94,6 +115,9 @@ int shrink(struct op *ops, int nr)
 		better = false;
 		for (size = nr / 2; size; size /= 2)
 			better |= leave_out(ops, &nr, size);
+
+		for (i = 0; i < nr; i++)
+			better |= simplify_kind(ops, &nr, i);
 
 		for (i = 0; i < nr; i++)
 			for (arg = 0; i < nr && arg < op_kinds[ops[i].kind].nr_args; arg++)
