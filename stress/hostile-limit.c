@@ -243,10 +243,10 @@ TEST_F(file, rlimit_fsize)
  * Memory cgroups at their limit.
  */
 
-/* So large that it doesn't fit into the group, several times over. */
+/* So large that it doesn't fit into the group. */
 #define BIG_PAGES	4096
 #define BIG_SIZE	PG(BIG_PAGES)
-#define GROUP_LIMIT	PG(BIG_PAGES / 4)
+#define GROUP_LIMIT	PG(BIG_PAGES / 2)
 
 FIXTURE(limited) {
 	FIXTURE_DATA(file) f;
