@@ -5,7 +5,7 @@
 # In depend mode ccache doesn't preprocess each file first, which makes a build
 # that finds nothing in the cache a fifth longer.
 # shellcheck disable=SC2154 # $cache is lib.sh's
-export CCACHE_DIR=$cache/ccache CCACHE_MAXSIZE=2G CCACHE_NOHASHDIR=1 CCACHE_DEPEND=1
+export CCACHE_DIR=$cache/ccache CCACHE_MAXSIZE=5G CCACHE_NOHASHDIR=1 CCACHE_DEPEND=1
 # The same source gives the same kernel, bit for bit.
 export KBUILD_BUILD_TIMESTAMP='Thu Jan 1 00:00:00 UTC 2026' KBUILD_BUILD_USER=gmem KBUILD_BUILD_HOST=lab KBUILD_BUILD_VERSION=1
 

@@ -9,6 +9,8 @@ not_ok() {
 	[[ -z ${2-} ]] || echo "# ${2//$'\n'/$'\n'# }"
 }
 skip() { echo "ok $((++count)) - $1 # SKIP $2"; }
+# figure WORDS...: something that was counted or measured, for the end of make test.
+figure() { echo "## $*"; }
 done_testing() { echo "1..$count"; }
 
 # check NAME COMMAND...: the command succeeds; what it says is for when not.
