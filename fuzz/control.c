@@ -6,6 +6,7 @@
  * image is its memory; no descriptor that came along is kept.
  */
 #include <fcntl.h>
+#include <signal.h>
 
 #include "machine.h"
 #include "vmm/control.c"
@@ -109,6 +110,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 	struct vmm vmm;
 	bool good;
 
+	signal(SIGPIPE, SIG_IGN);		/* as vmm_run() does */
 	save_fails = form & 4;
 	for (size_t i = 0; i < n; i++) {
 		fds[i] = make_descriptor(take(&in, 1));

@@ -6,7 +6,7 @@
  * What was saved is restored as it was.
  *
  * The first byte says what the rest is: all of a file, or its records but for the
- * header, or a plan of records, which are mostly of the right size.
+ * header, or a plan of records, which are mostly of the right size, and of damage.
  */
 #include "machine.h"
 #include "vmm/state.c"		/* for the checksum, and what records there are */
@@ -19,10 +19,19 @@ static uint64_t given, taken;		/* sums of what KVM gave, and was given */
 static bool playing_save;
 static unsigned int settled;		/* processors whose KVM_GET_MP_STATE is not kept */
 
+/* What begins as the input tells; most of what there is has hundreds of bytes. */
 static void fill(void *to, size_t size)
 {
+	uint8_t *bytes = to;
+
 	for (size_t i = 0; i < size; i++)
-		((uint8_t *)to)[i] = take(&answers, 1);
+		bytes[i] = i < 8 ? take(&answers, 1) : bytes[i - 8] + 1;
+}
+
+/* Now and then KVM can't. */
+static bool refuses(void)
+{
+	return !playing_save && take(&answers, 1) == 0xff;
 }
 
 /* The bytes that the kernel would read, all of them. */
@@ -37,11 +46,14 @@ static int supported_cpuid(struct kvm_cpuid2 *cpuid)
 
 	MUST(cpuid->nent >= 6);
 	cpuid->nent = 6;
-	for (int i = 0; i < 6; i++)
+	for (int i = 0; i < 6; i++) {
+		uint32_t all = refuses() ? 0 : ~0u;
+
 		cpuid->entries[i] = (struct kvm_cpuid_entry2){
 			.function = functions[i], .index = i == 2 || i == 4,
-			.eax = ~0u, .ebx = ~0u, .ecx = ~0u, .edx = ~0u,
+			.eax = all, .ebx = all, .ecx = all, .edx = all,
 		};
+	}
 	return 0;
 }
 
@@ -70,6 +82,8 @@ static int access_msr(unsigned long request, struct kvm_msrs *msrs)
 		if (playing_save)
 			add(&given, msrs->entries, sizeof(msrs->entries[0]));
 	} else {
+		if (refuses())
+			return 0;
 		add(&taken, msrs->entries, sizeof(msrs->entries[0]));
 	}
 	return 1;
@@ -128,7 +142,7 @@ static int play_kvm(int fd, unsigned long request, void *arg)
 		add(&given, arg, size);
 		return 0;
 	}
-	if (!playing_save && take(&answers, 1) == 0xff) {
+	if (refuses()) {
 		errno = EINVAL;
 		return -1;
 	}
@@ -191,7 +205,7 @@ static void put_planned(struct writer *w, struct input *in)
 /* What a hostile state can be. */
 static int make_state(struct input *in)
 {
-	uint8_t form = take(in, 1), *bytes;
+	uint8_t form = take(in, 1), damages = form >> 2 & 3, *bytes;
 	char *file, *records;
 	size_t size, records_size;
 	FILE *to = open_memstream(&file, &size);
@@ -208,7 +222,7 @@ static int make_state(struct input *in)
 		put_header(to, in->at, in->left);
 		break;
 	default:
-		while (in->left)
+		for (uint8_t n = take(in, 1) % 32; n; n--)
 			put_planned(&w, in);
 		fflush(inner);
 		bytes = (uint8_t *)records;
@@ -216,6 +230,8 @@ static int make_state(struct input *in)
 	}
 	fclose(inner);
 	fclose(to);
+	for (; form & 3 && damages; damages--)
+		file[choose(in, size)] = take(in, 1);
 	fd = make_file(file, size);
 	free(records);
 	free(file);
