@@ -56,7 +56,7 @@ TEST_F(file, killed_anywhere)
 	pid_t pids[2];
 	int round, i;
 
-	for (round = 0; round < 10 || now_ms() < end; round++) {
+	for (round = 0; round < 6 || now_ms() < end; round++) {
 		if (round % 2)
 			ASSERT_EQ(0, punch(self->fd, 0, FILE_SIZE));
 		for (i = 0; i < 2; i++) {
@@ -414,7 +414,7 @@ TEST_F(file, memory_written_by_another)
 			pwrite(fd, i % 2 ? buf : self->src, FILE_SIZE, (off_t)self->src);
 		}
 	}
-	for (n = 0; n < 20 || now_ms() < end; n++) {
+	for (n = 0; n < 5 || now_ms() < end; n++) {
 		ASSERT_EQ(FILE_SIZE, RET(pwrite(self->fd, self->src, FILE_SIZE, 0)));
 		EXPECT_KNOWN_WORDS(self->mem, NR_PAGES);
 	}

@@ -435,7 +435,7 @@ TEST_F(limited, overwrite_at_limit)
 		if (memcg_enter(&self->poor))
 			_exit(1);
 		usleep(100000);
-		for (round = 0; round < 20; round++)
+		for (round = 0; round < 6; round++)
 			if (pwrite(self->fd, self->src + PG(round), PG(nr - round), PG(round)) !=
 			    (long)PG(nr - round))
 				_exit(2);
