@@ -37,8 +37,8 @@ long differing_byte(const unsigned char *got, const unsigned char *want, long le
 	return i;
 }
 
-static void describe(char *what, size_t size, const char *who, long off, long got, long want,
-		     const unsigned char *around)
+static void describe(char *what, size_t size, const char *who, long off, long got,
+		     long want, const unsigned char *around)
 {
 	uint64_t word;
 
@@ -81,7 +81,7 @@ void look_at_window(const struct slot *slot, long off, long words)
 	if (i == words * 4)
 		return;
 
-	describe(what, sizeof(what), "guest", file_off + i, got[i], want[i], got + i - (i & 7));
+	describe(what, sizeof(what), "guest", file_off + i, got[i], want[i], got + (i & -8));
 	expect(want[i], got[i], what, "play_guest_byte(%ld, %ld)", slot->place, off + i);
 }
 

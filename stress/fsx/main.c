@@ -168,7 +168,8 @@ static int run_random(const struct options *options)
 		return 0;
 	}
 
-	snprintf(origin, sizeof(origin), "fsx --seed %lu --pages %ld: operation %lu (stint %lu, %d of it)",
+	snprintf(origin, sizeof(origin),
+		 "fsx --seed %lu --pages %ld: operation %lu (stint %lu, %d of it)",
 		 options->seed, options->pages, attempt->done + 1, attempt->stint, attempt->nr);
 	printf("%s: ", origin);
 	print_difference(stdout, outcome);

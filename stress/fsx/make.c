@@ -156,10 +156,10 @@ static long random_nr_pages(void)
 
 	if (kind < 66)
 		return 1 + random_below(3);
-	if (kind < 94)
+	if (kind < 96)
 		return 1 + random_below(10);
 	/* About what KVM writes at once. */
-	if (kind < 97)
+	if (kind < 98)
 		return 60 + random_below(10);
 	return 1 + random_below(model.pages);
 }
@@ -572,7 +572,9 @@ bool make_guest(long *args)
 	args[0] = random_below(NR_PLACES);
 	slot = model_slot_at(args[0]);
 	bytes = slot ? slot->pages * PAGE : PAGE;
-	args[2] = slot && model_guest_sees(slot) && chance(60) ? WINDOW_WORDS : 1 + random_below(16);
+	args[2] = 1 + random_below(16);
+	if (slot && model_guest_sees(slot) && chance(60))
+		args[2] = WINDOW_WORDS;
 	args[1] = random_below((bytes - args[2] * 4) / 4 + 1) * 4;
 	if (args[2] == WINDOW_WORDS && chance(70))
 		args[1] = args[1] / PAGE * PAGE;
