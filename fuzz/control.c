@@ -108,7 +108,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 	struct request r = { .image = -1, .state = -1 };
 	const char *text = texts[form & 3];
 	struct vmm vmm;
-	bool good;
+	bool good, stop, known;
 
 	signal(SIGPIPE, SIG_IGN);		/* as vmm_run() does */
 	save_fails = form & 4;
@@ -136,12 +136,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 		ends[1] = -1;
 	}
 
+	stop = len == 13 && !memcmp(text, "snapshot stop", len);
+	known = stop || (len == 8 && !memcmp(text, "snapshot", len));
+
 	serve(&vmm, &r);
 	if (ends[1] >= 0) {
 		good = read_answer(ends[1]);
+		MUST(!good || (known && n >= 2 && !save_fails));
 		if (good)
 			must_be_memory(&vmm, fds[0]);
-		MUST(vmm.outcome == (good && r.stop ? VMM_STOPPED : VMM_RUNNING));
+		MUST(vmm.outcome == (good && stop ? VMM_STOPPED : VMM_RUNNING));
 	} else {
 		MUST(vmm.outcome == VMM_RUNNING);
 	}

@@ -35,8 +35,10 @@ static int told_word;
 
 static void set_word(const struct option_spec *option, const char *value)
 {
+	static const char *const words[] = { "auto", "write", "mmap" };
+
 	told_word = option_choice(option, value);
-	MUST(told_word >= 0 && told_word < 3);
+	MUST(told_word >= 0 && told_word < 3 && !strcmp(value, words[told_word]));
 }
 
 static const struct option_spec table[] = {
@@ -59,6 +61,23 @@ static void check_operands(char **argv, int argc, int operand, bool runs_command
 			MUST(operand > i || argc > i);
 }
 
+/* Too large for a number is none. */
+static void must_be(const char *text, uint64_t size)
+{
+	unsigned __int128 value;
+	char *end;
+
+	errno = 0;
+	value = strtoull(text, &end, 0);
+	MUST(!errno);
+	for (const char *unit = "KMGT"; *end && *unit; unit++) {
+		value <<= 10;
+		if ((*end & ~0x20) == *unit)
+			break;
+	}
+	MUST(value == size);
+}
+
 static void check_size(const char *text)
 {
 	char shown[32];
@@ -67,6 +86,7 @@ static void check_size(const char *text)
 	if (!parse_size(text, &size))
 		return;
 	MUST(text[0] >= '0' && text[0] <= '9');
+	must_be(text, size);
 	MUST(format_size(shown, size) == shown && strlen(shown) < sizeof(shown));
 	MUST(strstr(shown, "iB") || strstr(shown, " byte"));
 	if (size < 1024) {

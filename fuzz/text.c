@@ -39,13 +39,25 @@ static const char *read_json(const char *at, char *to)
 	return at + 1;
 }
 
+/* By what the bytes mean, and not by a table. */
 static bool is_utf8(const char *text)
 {
-	size_t len;
+	static const uint32_t least[] = { 0, 0x80, 0x800, 0x10000 };
+	const uint8_t *at = (const uint8_t *)text;
 
-	for (; *text; text += len) {
-		len = utf8_length(text);
-		if (!len)
+	while (*at) {
+		int more = *at < 0x80 ? 0 : *at >> 5 == 6 ? 1 : *at >> 4 == 14 ? 2 : *at >> 3 == 30 ? 3 : -1;
+		uint32_t code = more > 0 ? *at & (0x3f >> more) : *at;
+
+		if (more < 0)
+			return false;
+		at++;
+		for (int i = 0; i < more; i++, at++) {
+			if (*at >> 6 != 2)
+				return false;
+			code = code << 6 | (*at & 0x3f);
+		}
+		if (code < least[more] || code > 0x10ffff || (code >= 0xd800 && code < 0xe000))
 			return false;
 	}
 	return true;
@@ -65,6 +77,7 @@ static void check_json(const char *text)
 	json_end();
 	fclose(stdout);
 	stdout = real;
+	MUST(is_utf8(out));
 	MUST(!strncmp(out, "{\n  \"key\": ", 11));
 	end = read_json(out + 11, value);
 	MUST(end && !strcmp(end, "\n}\n"));
