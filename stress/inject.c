@@ -105,6 +105,11 @@ static const struct fault insertion = { "fail_function", 1, ENOMEM };
 
 static const struct fault *const faults[] = { &slab, &pages, &usercopy, &insertion };
 
+static void insertion_fails_with(int err)
+{
+	knob("fail_function/__filemap_add_folio/retval", "%#lx", -err);
+}
+
 static void attr_set(const struct fault *fault, const char *what, long value)
 {
 	char name[128];
@@ -431,22 +436,24 @@ static bool fail_nth(const struct scenario *scenario, struct tally *tally, long 
 }
 
 /*
- * Fail a kind of call for good when the write has made @space of them.  Returns
- * false if it made less.
+ * From its call number @space on, fail a kind of call so many @times.  Returns false
+ * if the write made less.
  */
+#define FOR_GOOD	1000000
+
 static bool fail_from(const struct scenario *scenario, const struct fault *fault,
-		      struct tally *tally, long space)
+		      struct tally *tally, long space, long times)
 {
 	bool hit;
 
 	attr_set(fault, "space", space);
-	attr_set(fault, "times", 1000000);
+	attr_set(fault, "times", times);
 	attr_set(fault, "probability", 100);
 	task_knob("make-it-fail", 1);
 	write_now(scenario);
 	task_knob("make-it-fail", 0);
 	attr_set(fault, "probability", 0);
-	hit = attr_get(fault, "times") != 1000000;
+	hit = attr_get(fault, "times") != times;
 	if (hit)
 		account(scenario, tally, space, writer.ret, writer.ret == -fault->err);
 	else
@@ -491,10 +498,10 @@ static void test_from(const struct scenario *scenario, const struct fault *fault
 {
 	struct tally tally = {};
 	char how[64];
-	long space = 0;
+	long space = 1;
 
 	file_open(scenario);
-	while (fail_from(scenario, fault, &tally, space))
+	while (fail_from(scenario, fault, &tally, space, FOR_GOOD))
 		space += fault->step;
 	file_close();
 	if ((fault == &usercopy && scenario->copies_pages) ||
@@ -502,6 +509,26 @@ static void test_from(const struct scenario *scenario, const struct fault *fault
 		check_every_count(&tally);
 	snprintf(how, sizeof(how), "%s from any call on", fault->attr);
 	report(scenario, how, &tally);
+}
+
+/*
+ * As if another writer had been faster to insert a page, whichever: it's there when
+ * the insertion fails, and gone when the writer looks for it.  It tries again.
+ */
+static void test_lost_race(const struct scenario *scenario)
+{
+	struct tally tally = {};
+	long n = 1;
+
+	insertion_fails_with(EEXIST);
+	file_open(scenario);
+	while (fail_from(scenario, &insertion, &tally, n, 1))
+		n++;
+	file_close();
+	insertion_fails_with(ENOMEM);
+
+	EXPECT(tally.healed == tally.hits, "%lu of %lu", tally.healed, tally.hits);
+	report(scenario, "a lost race for any page", &tally);
 }
 
 static bool can_fail(const struct scenario *scenario, const struct fault *fault)
@@ -524,7 +551,7 @@ int main(void)
 	for (i = 0; i < ARRAY_SIZE(scenarios); i++)
 		for (j = 0, plan++; j < ARRAY_SIZE(faults); j++)
 			plan += can_fail(&scenarios[i], faults[j]);
-	ksft_set_plan(plan);
+	ksft_set_plan(plan + 1);
 
 	vm = vm_create_barebones();
 	src = map_anon(SIZE);
@@ -533,7 +560,7 @@ int main(void)
 	fill_pages(old, FILE_PAGES, 0, 2, 0);
 
 	knob("fail_function/inject", "__filemap_add_folio", 0);
-	knob("fail_function/__filemap_add_folio/retval", "%#lx", -ENOMEM);
+	insertion_fails_with(ENOMEM);
 	for (j = 0; j < ARRAY_SIZE(faults); j++) {
 		attr_set(faults[j], "verbose", 0);
 		attr_set(faults[j], "interval", 1);
@@ -559,5 +586,6 @@ int main(void)
 			if (can_fail(&scenarios[i], faults[j]))
 				test_from(&scenarios[i], faults[j]);
 	}
+	test_lost_race(&scenarios[0]);
 	ksft_finished();
 }
