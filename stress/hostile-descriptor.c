@@ -230,6 +230,51 @@ static long poisoned_pages(void)
 	return kib / 4;
 }
 
+/* Page frames with an error are never used again, unless it was but a test. */
+#define MAX_POISONED	64
+
+struct poisoned {
+	u64 pfn[MAX_POISONED];
+	unsigned int nr;
+};
+
+static struct poisoned *poisoned;
+
+static u64 page_frame(const void *page)
+{
+	const int fd = open("/proc/self/pagemap", O_RDONLY);
+	u64 entry = 0;
+
+	if (pread(fd, &entry, sizeof(entry), (u64)page / PAGE_BYTES * sizeof(entry)) < 0)
+		entry = 0;
+	close(fd);
+	return entry & ((1ull << 55) - 1);
+}
+
+static void note_poisoned(const void *page)
+{
+	const u64 pfn = page_frame(page);
+
+	if (pfn && poisoned->nr < MAX_POISONED)
+		poisoned->pfn[poisoned->nr++] = pfn;
+}
+
+static void cure_all(void)
+{
+	char text[32];
+	int fd, len;
+
+	fd = open("/sys/kernel/debug/hwpoison/unpoison-pfn", O_WRONLY);
+	while (fd >= 0 && poisoned->nr) {
+		len = snprintf(text, sizeof(text), "%llu",
+			       (unsigned long long)poisoned->pfn[--poisoned->nr]);
+		/* A page that has been freed can't be cured: it is off the books. */
+		if (write(fd, text, len) < 0)
+			continue;
+	}
+	close(fd);
+}
+
 /* Whoever has the page mapped can get a SIGBUS: let it be somebody else. */
 static int poison(u64 *page)
 {
@@ -241,6 +286,7 @@ static int poison(u64 *page)
 	if (!pid) {
 		signal(SIGBUS, SIG_DFL);
 		READ_ONCE(*page);
+		note_poisoned(page);
 		_exit(madvise(page, PG(1), MADV_HWPOISON) ? errno : 0);
 	}
 	status = wait_for(pid);
@@ -279,6 +325,7 @@ TEST_F(file, page_with_error)
 		fill_pages(self->src, NR_PAGES, 0, 1, 1);
 	}
 	EXPECT_USABLE(self->fd, self->mem);
+	cure_all();
 }
 
 static void *write_until_told(void *arg)
@@ -318,6 +365,7 @@ TEST_F(file, errors_while_writing)
 	}
 	EXPECT_EQ(0, punch(self->fd, 0, FILE_SIZE));
 	EXPECT_USABLE(self->fd, self->mem);
+	cure_all();
 }
 
 static void ignore_signal(int sig)
@@ -337,6 +385,7 @@ TEST_F(file, source_with_error)
 		u8 *src = map_anon(FILE_SIZE);
 
 		fill_pages(src, NR_PAGES, 0, 3, 1);
+		note_poisoned(src + PG(bad));
 		/* This one can't be ignored. */
 		signal(SIGBUS, ignore_signal);
 		err = madvise(src + PG(bad), PG(1), MADV_HWPOISON) ? errno : 0;
@@ -355,11 +404,15 @@ TEST_F(file, source_with_error)
 	EXPECT_PAGES(self->mem, 0, bad, 3, 1);
 	EXPECT_ZERO(self->mem, bad, NR_PAGES - bad);
 	EXPECT_USABLE(self->fd, self->mem);
+	cure_all();
 }
 
 TEST_NOTHING_IS_LEFT(poisoned_pages())
 
 int main(int argc, char *argv[])
 {
+	poisoned = kvm_mmap(sizeof(*poisoned), PROT_READ | PROT_WRITE,
+			    MAP_SHARED | MAP_ANONYMOUS, -1);
+	memset(poisoned, 0, sizeof(*poisoned));
 	return hostile_main(argc, argv, "hostile-descriptor");
 }

@@ -36,6 +36,13 @@ struct piece {
 
 static bool next_piece(struct actor *actor, u32 max, void *buf, struct piece *piece)
 {
+	if (arena.phase == DUEL) {
+		*piece = (struct piece) { arena.duel_index, DUEL_PAGES, next_seq() };
+		fill_pages(buf, piece->nr, piece->index, actor->id, piece->seq);
+		pthread_barrier_wait(&arena.duel);
+		return true;
+	}
+
 	piece->nr = 1 + pick(actor, pick(actor, 4) ? 8 : max);
 	if (piece->nr > max)
 		piece->nr = max;
@@ -99,7 +106,7 @@ static bool writer_act(struct actor *actor)
 		ret = RET(pwrite(arena.fd, buf, PG(piece.nr), PG(piece.index)));
 	}
 	piece_done(actor, &piece, ret, WRITES);
-	return true;
+	return arena.phase != DUEL;
 }
 
 #define DEPTH	4
@@ -132,9 +139,10 @@ static bool uring_act(struct actor *actor)
 	struct uring *u = actor->state;
 	struct io_uring_cqe *cqe;
 	struct io_uring_sqe *sqe;
+	const int depth = arena.phase == DUEL ? 1 : DEPTH;
 	int i, nr, ret;
 
-	for (nr = 0; nr < DEPTH; nr++) {
+	for (nr = 0; nr < depth; nr++) {
 		struct piece *piece = &u->piece[nr];
 
 		if (!next_piece(actor, MAX_WRITE, u->buf[nr], piece))
@@ -147,7 +155,7 @@ static bool uring_act(struct actor *actor)
 		else
 			io_uring_prep_write(sqe, arena.fd, u->buf[nr], PG(piece->nr),
 					    PG(piece->index));
-		if (pick(actor, 2))
+		if (arena.phase != DUEL && pick(actor, 2))
 			sqe->flags |= IOSQE_ASYNC;
 		sqe->user_data = nr;
 	}
@@ -172,8 +180,7 @@ static bool uring_act(struct actor *actor)
 	return nr == DEPTH;
 }
 
-/* What a pipe holds by default. */
-#define PIPE_PAGES	16
+#define PIPE_PAGES	DUEL_PAGES
 
 struct splicer {
 	u8 *buf;
@@ -220,7 +227,7 @@ static bool splicer_act(struct actor *actor)
 
 	ret = RET(splice(s->pipe[0], NULL, arena.fd, &off, iov.iov_len, 0));
 	piece_done(actor, &piece, ret, SPLICES);
-	return !arena.pulled;
+	return !arena.pulled && arena.phase != DUEL;
 }
 
 struct faulter {

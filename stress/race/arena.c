@@ -27,9 +27,9 @@ static void *actor_main(void *arg)
 		if (arena.phase == QUIT)
 			return NULL;
 
-		do {
+		busy = arena.phase != DUEL || actor->is_writer;
+		while (busy && !arena.stop)
 			busy = actor->act(actor);
-		} while (busy && !arena.stop);
 
 		actor->resting = true;
 		if (actor->is_writer)
@@ -38,12 +38,22 @@ static void *actor_main(void *arg)
 	}
 }
 
+unsigned int nr_writers(void)
+{
+	unsigned int i, nr = 0;
+
+	for (i = 0; i < nr_actors; i++)
+		nr += actors[i].is_writer;
+	return nr;
+}
+
 static void actors_start(u32 seed)
 {
 	unsigned int i;
 
 	pthread_barrier_init(&arena.start, NULL, nr_actors + 1);
 	pthread_barrier_init(&arena.end, NULL, nr_actors + 1);
+	pthread_barrier_init(&arena.duel, NULL, nr_writers());
 
 	for (i = 0; i < nr_actors; i++) {
 		actors[i].id = i;
@@ -111,22 +121,12 @@ static void phase_end(void)
 	count(PHASES, 1);
 }
 
-static unsigned int nr_writers(void)
-{
-	unsigned int i, nr = 0;
-
-	for (i = 0; i < nr_actors; i++)
-		nr += actors[i].is_writer;
-	return nr;
-}
-
 /* Everybody is at rest: each page is somebody's, or zero. */
-static void examine_all(void)
+static void examine_some(u64 index, u64 end)
 {
 	struct page_view view;
-	u64 index;
 
-	for (index = 0; index < NR_PAGES; index++) {
+	for (; index < end; index++) {
 		if (lseek(arena.fd, PG(index), SEEK_DATA) != (off_t)PG(index))
 			continue;
 
@@ -135,6 +135,11 @@ static void examine_all(void)
 			broken_page(AT_REST, "a mapping", index, view);
 		count(PAGES_EXAMINED, 1);
 	}
+}
+
+static void examine_all(void)
+{
+	examine_some(0, NR_PAGES);
 }
 
 /* Nobody has punched, each page has been written once: they are all there. */
@@ -163,16 +168,22 @@ static void chaos_phase(unsigned int ms)
 	guest_examine(arena.seq);
 }
 
+static void wait_for_writers(void)
+{
+	const unsigned int all = nr_writers();
+
+	while (__atomic_load_n(&arena.writers_done, __ATOMIC_ACQUIRE) < all)
+		usleep(100);
+}
+
 /* As many as there is time for: each is over as soon as all is written. */
 static void insert_phases(unsigned int ms)
 {
 	const u64 end = now_ms() + ms;
-	const unsigned int all = nr_writers();
 
 	do {
 		phase_start(INSERT);
-		while (__atomic_load_n(&arena.writers_done, __ATOMIC_ACQUIRE) < all)
-			usleep(200);
+		wait_for_writers();
 		phase_end();
 		examine_inserted();
 		guest_examine(arena.seq);
@@ -193,6 +204,27 @@ static void pull_descriptors(void)
 	dup2(null, arena.fd);
 }
 
+/* Short, and many: each shows only what the last to write has left. */
+static void duel_phases(unsigned int ms)
+{
+	const u64 end = now_ms() + ms;
+	u32 n;
+
+	for (n = 0; n < 10 || now_ms() < end; n++) {
+		arena.duel_index = n * 37 % (NR_PAGES - DUEL_PAGES);
+		/* To be inserted, or to be overwritten. */
+		if (n % 4 == 0)
+			punch(arena.fd, PG(arena.duel_index), PG(DUEL_PAGES));
+		else
+			preallocate(arena.fd, PG(arena.duel_index), PG(DUEL_PAGES));
+		phase_start(DUEL);
+		wait_for_writers();
+		phase_end();
+		examine_some(arena.duel_index, arena.duel_index + DUEL_PAGES);
+		count(DUELS, 1);
+	}
+}
+
 __noreturn void arena_run(enum ending ending, u32 seed, int sock, unsigned int phases, unsigned int phase_ms)
 {
 	const struct sigaction sa = { .sa_handler = interrupt };
@@ -208,6 +240,7 @@ __noreturn void arena_run(enum ending ending, u32 seed, int sock, unsigned int p
 	for (i = 0; i < phases || ending == END_KILLED; i++) {
 		chaos_phase(phase_ms);
 		insert_phases(phase_ms);
+		duel_phases(phase_ms);
 	}
 
 	switch (ending) {

@@ -115,7 +115,7 @@ static void round_run(struct memcg *all, u32 seed, unsigned int phases, unsigned
 	if (fd >= 0 && !keep)
 		close(fd);
 	if (ending == END_KILLED) {
-		usleep((phases * phase_ms * 2 + seed * 7919 % (phase_ms * 2)) * 1000);
+		usleep((phases * phase_ms * 3 + seed * 7919 % (phase_ms * 2)) * 1000);
 		kill(pid, SIGKILL);
 		count(KILLS, 1);
 	}
@@ -149,7 +149,7 @@ static const char * const rules[NR_RULES] = {
 };
 
 static const char * const events[NR_EVENTS] = {
-	[ROUNDS] = "rounds", [KILLS] = "ended by SIGKILL", [PHASES] = "phases",
+	[ROUNDS] = "rounds", [KILLS] = "ended by SIGKILL", [PHASES] = "phases", [DUELS] = "of them duels of all writers",
 	[WRITES] = "pwrite() and pwritev()", [URING_WRITES] = "writes by io_uring",
 	[SPLICES] = "splice()", [PAGES_WRITTEN] = "pages written", [PUNCHES] = "holes punched",
 	[ALLOCATIONS] = "fallocate()", [LOOKS] = "pages read by mapping",

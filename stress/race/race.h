@@ -11,6 +11,8 @@
 
 /* The file, in pages: small, so that everybody meets everybody. */
 #define NR_PAGES	384
+/* What all writers can write at once: what a pipe holds by default. */
+#define DUEL_PAGES	16
 /* The longest write: more than two of KVM's batches. */
 #define MAX_WRITE	150
 
@@ -33,7 +35,7 @@ enum rule {
 
 /* Counts of what happened, for a test in which nothing does proves nothing. */
 enum event {
-	ROUNDS, KILLS, PHASES, WRITES, URING_WRITES, SPLICES, PAGES_WRITTEN, PUNCHES,
+	ROUNDS, KILLS, PHASES, DUELS, WRITES, URING_WRITES, SPLICES, PAGES_WRITTEN, PUNCHES,
 	ALLOCATIONS, LOOKS, FRESH_LOOKS, STORES, REMAPS, GUEST_LOOKS, GUEST_FRESH_LOOKS,
 	GUEST_STORES, SLOT_CHANGES, GUEST_DISTURBED, PAGES_EXAMINED, NR_EVENTS,
 };
@@ -50,6 +52,7 @@ extern struct report *report;
 #define count(event, n) __atomic_fetch_add(&report->events[event], (n), __ATOMIC_RELAXED)
 
 __printf(2, 3) void broken(enum rule rule, const char *fmt, ...);
+unsigned int nr_writers(void);
 void broken_page(enum rule rule, const char *where, u64 index, struct page_view view);
 
 /*
@@ -58,6 +61,7 @@ void broken_page(enum rule rule, const char *where, u64 index, struct page_view 
 enum phase {
 	CHAOS,	/* anything goes */
 	INSERT,	/* into an empty file, each page once */
+	DUEL,	/* all writers write the same pages, once, and at the same moment */
 	QUIT,
 };
 
@@ -105,6 +109,8 @@ struct arena {
 	pthread_barrier_t start, end;
 
 	u32 seq;		/* of the last write */
+	u32 duel_index;		/* where to meet */
+	pthread_barrier_t duel;	/* and when */
 	u32 inserted;		/* pages handed out to the writers of an INSERT */
 	u32 writers_done;
 	u64 expected[NR_PAGES];	/* tags, after an INSERT */
