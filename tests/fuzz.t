@@ -39,17 +39,20 @@ fi
 large=$(find fuzz/corpus -size +8k)
 if [[ -z $large ]]; then ok "no input is larger than 8 KiB"; else not_ok "no input is larger than 8 KiB" "$large"; fi
 
-# What was mended is broken again, in a copy: the corpus shows it.
-mkdir -p "$work/copy"
-cp -r --parents fuzz lib cli lab/lib.sh "$work/copy"
+# What was mended is broken again, in a copy: the corpus shows it. That is always at
+# the same place, where ccache knows it.
+copy=$root/build/fuzz/broken
+rm -rf "$copy"
+mkdir -p "$copy"
+cp -r --parents fuzz lib cli lab/lib.sh "$copy"
 broken() {
 	local target=$1 file=$2 expression=$3 pattern=$4
-	cp "$file" "$work/copy/$file"
-	sed -i "$expression" "$work/copy/$file"
-	! cmp -s "$file" "$work/copy/$file" || { echo "nothing was changed"; return 1; }
-	"$work/copy/fuzz/build" "$work/copy/bin" "$target" || return
-	! replay "$work/copy/bin" "$target" || { echo "nothing was noticed"; return 1; }
-	cp "$file" "$work/copy/$file"
+	cp "$file" "$copy/$file"
+	sed -i "$expression" "$copy/$file"
+	! cmp -s "$file" "$copy/$file" || { echo "nothing was changed"; return 1; }
+	"$copy/fuzz/build" "$copy/bin" "$target" || return
+	! replay "$copy/bin" "$target" || { echo "nothing was noticed"; return 1; }
+	cp "$file" "$copy/$file"
 	grep -E "$pattern" "$work/said"
 }
 # shellcheck disable=SC2016 # C, no shell
