@@ -307,9 +307,11 @@ static void tell_end(const struct vmm *vmm)
 		fprintf(stderr, "gmem run: %s populated by %s while it ran, it waited for %zu parts of %llu KiB\n",
 			format_size(size, vmm->populated), method_in_words(vmm), vmm->demand->faults,
 			(unsigned long long)vmm->mem.slot_size >> 10);
-	if (vmm->record)
-		fprintf(stderr, "gmem run: it touched %llu pages, see %s\n",
-			(unsigned long long)vmm->record->pages, args.record_order);
+	if (vmm->record) {
+		fprintf(stderr, "gmem run: it touched %llu pages, see ", (unsigned long long)vmm->record->pages);
+		put_printable(stderr, args.record_order);
+		fputc('\n', stderr);
+	}
 	fprintf(stderr, "gmem run: first instruction after %.1f ms", vmm->first_instruction_ms);
 	if (vmm->first_userspace_ms)
 		fprintf(stderr, ", first line from user space after %.1f ms", vmm->first_userspace_ms);
