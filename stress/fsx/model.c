@@ -49,12 +49,11 @@ bool model_readable(void)
 	return model_mapped() && model.flags & GUEST_MEMFD_FLAG_INIT_SHARED;
 }
 
-static bool model_punched(long page)
+static void punch_page(long page)
 {
 	if (model.state[page] == DATA)
 		zero_page(page);
 	model.state[page] = HOLE;
-	return true;
 }
 
 void model_new_file(long flags, long pages)
@@ -67,7 +66,7 @@ void model_new_file(long flags, long pages)
 	for (i = 0; i < NR_FDS; i++)
 		model.fds[i] = !i;
 	for (page = 0; page < model.pages; page++)
-		model_punched(page);
+		punch_page(page);
 
 	model.flags = flags;
 	model.pages = pages;
@@ -262,7 +261,7 @@ long model_punch(long off, long len)
 		return -EINVAL;
 
 	for (page = off / PAGE; page < min((off + len) / PAGE, model.pages); page++)
-		model_punched(page);
+		punch_page(page);
 	concerns(min(off, model.size), min(len, model.size));
 	model.modified = true;
 	return 0;
