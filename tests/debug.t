@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
 # On the kernel that tells of every mistake it can: the selftests, ours and those of
-# upstream that have to do with guest_memfd and memslots; every failure below write()
+# upstream that have to do with guest_memfd; every failure below write()
 # (stress/inject). Then what of our code all that has reached. A leak scan follows.
 # What was printed is left in build/tests/debug/.
 
@@ -19,8 +19,7 @@ rm -rf "$dir"
 mkdir -p "$dir/share"
 stress/build "$dir/bin" inject || exit
 
-upstream=(guest_memfd_test set_memory_region_test pre_fault_memory_test private_mem_conversions_test
-	private_mem_kvm_exits_test)
+upstream=(guest_memfd_test pre_fault_memory_test private_mem_conversions_test private_mem_kvm_exits_test)
 ours=(guest_memfd_write_test inject)
 adds=()
 for program in "${upstream[@]}" "${ours[@]}"; do
