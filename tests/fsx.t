@@ -20,7 +20,8 @@ stress/build "$work" fsx || exit
 plays() {
 	local start=$SECONDS status=0
 	stress/play --profile "$2" --ops "$3" --save build/stress 1 2 random random >"$work/out" 2>"$work/err" || status=$?
-	grep -h '^seed \|^by kind' "$work/out" | sed "s/^/# $2: /" || true
+	figure "fsx, $2: $(sed -n 's/.*, seeds //p' "$work/err" | sed 's/^/seeds /') in $((SECONDS - start)) s: $(awk '/^seed [0-9]+: [0-9]+ operations/ { n += $3 } END { print n + 0 }' "$work/out") operations"
+	sed -n "s/^by kind/# $2: &/p" "$work/out"
 	if ((!status)); then
 		ok "$1 ($((SECONDS - start)) s)"
 	else
