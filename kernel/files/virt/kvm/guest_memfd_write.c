@@ -79,7 +79,7 @@ static struct page *kvm_gmem_alloc_page(struct inode *inode, pgoff_t index)
 /*
  * Take a block of contiguous pages: it costs about as much as a page, and is
  * filled in one go.  But only if there is one for the taking, it is not worth
- * reclaiming or compacting memory for.
+ * waiting for memory to be reclaimed or compacted.
  *
  * Returns how many of the @nr pages it has.
  */
@@ -89,7 +89,7 @@ static unsigned int kvm_gmem_alloc_block(gfp_t gfp, struct page **pages,
 	unsigned int i, order = ilog2(nr);
 	struct page *block;
 
-	block = alloc_pages((gfp & ~__GFP_RECLAIM) | __GFP_NOWARN, order);
+	block = alloc_pages((gfp & ~__GFP_DIRECT_RECLAIM) | __GFP_NOWARN, order);
 	if (!block)
 		return 0;
 
