@@ -204,10 +204,6 @@ int memcg_destroy(struct memcg *cg)
 }
 
 /*
- * A stack has the innermost function first.  What is allocated for the slab, or
- * for a source that write() faults in, is not the file's.
- */
-/*
  * A stack has the innermost function first: what is allocated for the slab, or
  * for a source that write() faulted in, isn't the file's.
  */
