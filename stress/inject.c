@@ -61,26 +61,20 @@ static u64 *page_of(u64 *base, size_t n)
 /*
  * The knobs of the kernel
  */
-static void knob(const char *name, const char *format, long value)
+static void write_knob(const char *path, const char *text)
 {
-	char path[256], text[32];
-	int knob_fd, len;
+	int knob_fd = open(path, O_WRONLY);
 
-	snprintf(path, sizeof(path), DEBUGFS "%s", name);
-	len = snprintf(text, sizeof(text), format, value);
-	knob_fd = open(path, O_WRONLY);
-	TEST_ASSERT(knob_fd >= 0 && write(knob_fd, text, len) == len,
+	TEST_ASSERT(knob_fd >= 0 && write(knob_fd, text, strlen(text)) == (ssize_t)strlen(text),
 		    "Cannot set %s to %s, errno = %d", path, text, errno);
 	close(knob_fd);
 }
 
-static long knob_read(const char *name)
+static long read_knob(const char *path)
 {
-	char path[256], text[32] = "";
-	int knob_fd;
+	int knob_fd = open(path, O_RDONLY);
+	char text[32] = "";
 
-	snprintf(path, sizeof(path), DEBUGFS "%s", name);
-	knob_fd = open(path, O_RDONLY);
 	TEST_ASSERT(knob_fd >= 0 && read(knob_fd, text, sizeof(text) - 1) > 0,
 		    "Cannot read %s, errno = %d", path, errno);
 	close(knob_fd);
@@ -110,23 +104,29 @@ static const struct fault *const faults[] = { &slab, &pages, &usercopy, &inserti
 
 static void insertion_fails_with(int err)
 {
-	knob("fail_function/__filemap_add_folio/retval", "%#lx", -err);
+	char text[32];
+
+	snprintf(text, sizeof(text), "%#lx", (long)-err);
+	write_knob(DEBUGFS "fail_function/__filemap_add_folio/retval", text);
 }
+
+#define ATTR_PATH	DEBUGFS "%s/%s"
 
 static void attr_set(const struct fault *fault, const char *what, long value)
 {
-	char name[128];
+	char path[256], text[32];
 
-	snprintf(name, sizeof(name), "%s/%s", fault->attr, what);
-	knob(name, "%ld", value);
+	snprintf(path, sizeof(path), ATTR_PATH, fault->attr, what);
+	snprintf(text, sizeof(text), "%ld", value);
+	write_knob(path, text);
 }
 
 static long attr_get(const struct fault *fault, const char *what)
 {
-	char name[128];
+	char path[256];
 
-	snprintf(name, sizeof(name), "%s/%s", fault->attr, what);
-	return knob_read(name);
+	snprintf(path, sizeof(path), ATTR_PATH, fault->attr, what);
+	return read_knob(path);
 }
 
 /*
@@ -182,30 +182,23 @@ static void write_now(const struct scenario *scenario)
 		scenario->finish();
 }
 
-static void task_knob(const char *name, long value)
+#define TASK_PATH	"/proc/self/task/%d/%s"
+
+static void task_set(const char *name, long value)
 {
 	char path[64], text[32];
-	int knob_fd, len;
 
-	snprintf(path, sizeof(path), "/proc/self/task/%d/%s", writer.tid, name);
-	len = snprintf(text, sizeof(text), "%ld", value);
-	knob_fd = open(path, O_WRONLY);
-	TEST_ASSERT(knob_fd >= 0 && write(knob_fd, text, len) == len,
-		    "Cannot set %s to %ld, errno = %d", path, value, errno);
-	close(knob_fd);
+	snprintf(path, sizeof(path), TASK_PATH, writer.tid, name);
+	snprintf(text, sizeof(text), "%ld", value);
+	write_knob(path, text);
 }
 
-static long task_knob_read(const char *name)
+static long task_get(const char *name)
 {
-	char path[64], text[32] = "";
-	int knob_fd;
+	char path[64];
 
-	snprintf(path, sizeof(path), "/proc/self/task/%d/%s", writer.tid, name);
-	knob_fd = open(path, O_RDONLY);
-	TEST_ASSERT(knob_fd >= 0 && read(knob_fd, text, sizeof(text) - 1) > 0,
-		    "Cannot read %s, errno = %d", path, errno);
-	close(knob_fd);
-	return atol(text);
+	snprintf(path, sizeof(path), TASK_PATH, writer.tid, name);
+	return read_knob(path);
 }
 
 /*
@@ -438,10 +431,10 @@ static bool fail_nth(const struct scenario *scenario, struct tally *tally, long 
 {
 	bool hit;
 
-	task_knob("fail-nth", n);
+	task_set("fail-nth", n);
 	write_now(scenario);
-	hit = !task_knob_read("fail-nth");
-	task_knob("fail-nth", 0);
+	hit = !task_get("fail-nth");
+	task_set("fail-nth", 0);
 	if (hit)
 		account(scenario, tally, n, writer.ret, writer.ret == -ENOMEM || writer.ret == -EFAULT);
 	else
@@ -463,9 +456,9 @@ static bool fail_from(const struct scenario *scenario, const struct fault *fault
 	attr_set(fault, "space", space);
 	attr_set(fault, "times", times);
 	attr_set(fault, "probability", 100);
-	task_knob("make-it-fail", 1);
+	task_set("make-it-fail", 1);
 	write_now(scenario);
-	task_knob("make-it-fail", 0);
+	task_set("make-it-fail", 0);
 	attr_set(fault, "probability", 0);
 	hit = attr_get(fault, "times") != times;
 	if (hit)
@@ -575,21 +568,21 @@ int main(void)
 	fill_pages(src, NR, START, 1, 0);
 	fill_pages(old, FILE_PAGES, 0, 2, 0);
 
-	knob("fail_function/inject", "__filemap_add_folio", 0);
+	write_knob(DEBUGFS "fail_function/inject", "__filemap_add_folio");
 	insertion_fails_with(ENOMEM);
 	for (j = 0; j < ARRAY_SIZE(faults); j++) {
 		attr_set(faults[j], "verbose", 0);
 		attr_set(faults[j], "interval", 1);
 	}
 	/* A probe hits outside of what counts as the task's context. */
-	knob("failslab/task-filter", "Y", 0);
-	knob("fail_page_alloc/task-filter", "Y", 0);
-	knob("fail_usercopy/task-filter", "Y", 0);
+	write_knob(DEBUGFS "failslab/task-filter", "Y");
+	write_knob(DEBUGFS "fail_page_alloc/task-filter", "Y");
+	write_knob(DEBUGFS "fail_usercopy/task-filter", "Y");
 	/* Those that may sleep, and single pages, are the ones that matter. */
-	knob("failslab/ignore-gfp-wait", "N", 0);
-	knob("fail_page_alloc/ignore-gfp-wait", "N", 0);
-	knob("fail_page_alloc/ignore-gfp-highmem", "N", 0);
-	knob("fail_page_alloc/min-order", "0", 0);
+	write_knob(DEBUGFS "failslab/ignore-gfp-wait", "N");
+	write_knob(DEBUGFS "fail_page_alloc/ignore-gfp-wait", "N");
+	write_knob(DEBUGFS "fail_page_alloc/ignore-gfp-highmem", "N");
+	write_knob(DEBUGFS "fail_page_alloc/min-order", "0");
 
 	sem_init(&writer.go, 0, 0);
 	sem_init(&writer.done, 0, 0);

@@ -205,9 +205,10 @@ int memcg_destroy(struct memcg *cg)
 
 /*
  * A stack has the innermost function first: what is allocated for the slab, or
- * for a source that write() faulted in, isn't the file's.
+ * for a source that write() faulted in, isn't the file's.  lab/leaks goes by the
+ * same rule.
  */
-long gmem_pages_owned(void)
+static long gmem_pages_owned(void)
 {
 	FILE *f = fopen("/sys/kernel/debug/page_owner_stacks/show_stacks", "r");
 	enum { NOBODY, GMEM, OTHER } owner = NOBODY;

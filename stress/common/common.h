@@ -63,11 +63,10 @@ long memcg_settle(struct memcg *cg, long slack);
 int memcg_destroy(struct memcg *cg);
 
 /*
- * How many pages allocated for guest_memfd are there in the whole system?
- * Returns -1 if the kernel doesn't keep track (page_owner).
+ * How many pages allocated for guest_memfd are there in the whole system, after
+ * having waited for them to be no more than @few?  Returns -1 if the kernel
+ * doesn't keep track (page_owner).
  */
-long gmem_pages_owned(void);
-/* The same, after having waited for them to be no more than @few. */
 long gmem_pages_left(long few);
 
 /*
