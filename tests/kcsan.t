@@ -1,0 +1,53 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
+# Does our code touch memory that another processor touches at that moment, with
+# nothing that orders the two? KCSAN watches the races of stress/race and our selftest.
+# What it sees in code of KVM that is not ours is shown, and is not held against us.
+
+# shellcheck source=lab/lib.sh
+. "$(dirname "$(readlink -f "$0")")/../lab/lib.sh"
+# shellcheck source=tests/tap.sh
+. "$root/tests/tap.sh"
+# shellcheck source=tests/stress.sh
+. "$root/tests/stress.sh"
+cd "$root"
+
+kernel=$(lab/build --profile kcsan) && selftests=$(lab/selftests) || exit
+dir=build/tests/kcsan
+rm -rf "$dir"
+mkdir -p "$dir"
+stress/build "$dir/bin" race || exit
+
+our_functions=$(sed -nE 's/^[a-z].*\<(kvm_gmem_[a-z_]+)\(.*/\1/p' kernel/files/virt/kvm/*.c | sort -u | paste -sd '|')
+
+# races: of a kernel's log, a line for each race that KCSAN reports: "ours" if either
+# of its stacks goes through a function of ours, and which functions it is between.
+races() {
+	tr -d '\r' | awk -v ours="^ ($our_functions)[+]" '
+		{ sub(/^(\[[^]]*\])+ ?/, "") }
+		/^BUG: KCSAN: / { race = $0; whose = "upstream" }
+		race && $0 ~ ours { whose = "ours" }
+		race && /^====/ { print whose, race; race = "" }' | sort | uniq -c
+}
+
+# lab PROGRAM ARG...: run it. Races that are not ours are no complaint of the kernel.
+lab() {
+	local status=0 log=$dir/console-$1 others
+	lab/boot --quiet --kernel "$kernel" --smp 4 --timeout 600 --log "$log" --append kcsan.skip_watch=200 \
+		--add "$dir/bin/race" --add "$selftests/guest_memfd_write_test" -- "/bin/$1" "${@:2}" 2>"$dir/said-$1" || status=$?
+	races <"$log" >"$dir/races-$1"
+	sed 's/^/# /' "$dir/races-$1"
+	others=$(lab/splats "$log" | grep -v 'BUG: KCSAN: ') || true
+	if ((status == 123)) && [[ ! $others ]] && ! grep -q ' ours ' "$dir/races-$1"; then
+		status=0
+	fi
+	((!status)) || echo "# see $log${others:+: $others}"
+	return "$status"
+}
+
+start=$SECONDS
+relay race lab race --seconds 40 --seed $((RANDOM + 1))
+relay guest_memfd_write_test lab guest_memfd_write_test
+figure "kcsan: 40 s of races, 112 selftests in $((SECONDS - start)) s"
+check "KCSAN sees a race when there is one" grep -q 'kcsan: selftest: .* passed' "$dir/console-race"
+done_testing
