@@ -180,38 +180,77 @@ static int plan_range(struct job *job, uint64_t offset, uint64_t length, const s
 	return 0;
 }
 
-/* One bit a page: is it planned already? */
-static bool test_and_set(unsigned char *bits, uint64_t n)
-{
-	bool was = bits[n / 8] >> n % 8 & 1;
+/*
+ * Which pages are planned already: a bit each, and for each word of those another,
+ * set when all of the word is: an order may name the same terabytes many times.
+ */
+struct planned {
+	uint64_t *pages;
+	uint64_t *words;
+};
 
-	bits[n / 8] |= 1 << n % 8;
-	return was;
+static bool test_bit(const uint64_t *bits, uint64_t n)
+{
+	return bits[n / 64] >> n % 64 & 1;
+}
+
+static void set_bit(uint64_t *bits, uint64_t n)
+{
+	bits[n / 64] |= UINT64_C(1) << n % 64;
+}
+
+/* The first from @n on that is not set, or a number of @end or more. */
+static uint64_t next_clear(const uint64_t *bits, uint64_t n, uint64_t end)
+{
+	uint64_t clear;
+
+	for (; n < end; n = (n / 64 + 1) * 64) {
+		clear = ~bits[n / 64] >> n % 64;
+		if (clear)
+			return n + __builtin_ctzll(clear);
+	}
+	return end;
+}
+
+/* The same of the pages: in the word of @page, else in the next that is not full. */
+static uint64_t next_unplanned(const struct planned *planned, uint64_t page, uint64_t end)
+{
+	uint64_t own_end = (page / 64 + 1) * 64, found;
+
+	found = next_clear(planned->pages, page, own_end);
+	if (found < own_end)
+		return found;
+	found = next_clear(planned->words, own_end / 64, (end + 63) / 64);
+	return next_clear(planned->pages, found * 64, end);
+}
+
+static void set_planned(struct planned *planned, uint64_t page)
+{
+	set_bit(planned->pages, page);
+	if (!~planned->pages[page / 64])
+		set_bit(planned->words, page / 64);
 }
 
 /* What of the pages @first to @last is not planned yet. */
 static int plan_unplanned(struct job *job, uint64_t first, uint64_t last,
-			  unsigned char *planned, const struct ranges *data)
+			  struct planned *planned, const struct ranges *data)
 {
 	const struct target *t = &job->target;
 	size_t page = job->g->page;
-	uint64_t i, begin = first;
+	uint64_t i = first, begin;
 	int err;
 
-	for (i = first; i <= last; i++) {
-		if (i < last && !test_and_set(planned, i))
-			continue;
-		if (i > begin) {
-			err = plan_range(job, t->offset + begin * page, (i - begin) * page, data);
-			if (err)
-				return err;
-		}
-		begin = i + 1;
+	while ((begin = next_unplanned(planned, i, last)) < last) {
+		for (i = begin; i < last && !test_bit(planned->pages, i); i++)
+			set_planned(planned, i);
+		err = plan_range(job, t->offset + begin * page, (i - begin) * page, data);
+		if (err)
+			return err;
 	}
 	return 0;
 }
 
-static int plan_in_order(struct job *job, unsigned char *planned, const struct ranges *data)
+static int plan_in_order(struct job *job, struct planned *planned, const struct ranges *data)
 {
 	const struct target *t = &job->target;
 	const struct gmem *g = job->g;
@@ -239,17 +278,21 @@ static int plan_in_order(struct job *job, unsigned char *planned, const struct r
 int job_plan(struct job *job, const struct ranges *data)
 {
 	const struct target *t = &job->target;
-	unsigned char *planned;
+	size_t words = t->length / job->g->page / 64 + 1;
+	struct planned planned;
 	int err;
 
 	if (!job->g->nr_order)
 		return plan_range(job, t->offset, t->length, data);
 
-	planned = calloc(t->length / job->g->page / 8 + 1, 1);
-	if (!planned)
-		return gmem_fail(job->g, -ENOMEM, "out of memory");
-	err = plan_in_order(job, planned, data);
-	free(planned);
+	planned.pages = calloc(words, sizeof(*planned.pages));
+	planned.words = calloc(words / 64 + 1, sizeof(*planned.words));
+	if (planned.pages && planned.words)
+		err = plan_in_order(job, &planned, data);
+	else
+		err = gmem_fail(job->g, -ENOMEM, "out of memory");
+	free(planned.pages);
+	free(planned.words);
 	return err;
 }
 

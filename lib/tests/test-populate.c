@@ -453,6 +453,35 @@ static void test_order(void **state)
 	end(g);
 }
 
+/* An order that names the same 64 GiB again and again takes no longer than to read it. */
+static void test_order_repeats(void **state)
+{
+	const struct param *p = *state;
+	const uint64_t size = 64 * KIB * MIB;
+	const size_t lines = 20000;
+	struct gmem_range *order = calloc(lines, sizeof(*order));
+	struct gmem *g = begin();
+	char *bytes = make_bytes(page, 1);
+	int source = make_file(NULL, 0), fd = make_target(p->kind, size);
+	size_t i;
+
+	assert_int_equal(pwrite(source, bytes, page, size / 2), (ssize_t)page);
+	assert_int_equal(ftruncate(source, size), 0);
+	for (i = 0; i < lines; i++)
+		order[i] = (struct gmem_range) { i % 2 * page, size - 2 * page };
+
+	assert_ok(g, gmem_set_order(g, order, lines));
+	assert_ok(g, gmem_populate_file(g, fd, 0, source, 0, GMEM_ALL));
+	assert_done(g, 0, size);
+	assert_int_equal(populated_pages(g, fd), 1);
+	assert_target(fd, size / 2, bytes, page);
+	close(fd);
+	close(source);
+	free(bytes);
+	free(order);
+	end(g);
+}
+
 /*
  * Cancelling
  */
@@ -768,6 +797,7 @@ int main(void)
 	add("private", test_private, GUEST_MEMFD, GMEM_METHOD_AUTO);
 	add("private", test_private, GUEST_MEMFD_MMAP, GMEM_METHOD_AUTO);
 	add("busy", test_busy, MEMFD, GMEM_METHOD_AUTO);
+	add("order that repeats itself", test_order_repeats, MEMFD, GMEM_METHOD_AUTO);
 
 	status = _cmocka_run_group_tests("populate", tests, nr_tests, NULL, NULL);
 	while (nr_tests)
