@@ -458,7 +458,7 @@ static void test_order_repeats(void **state)
 {
 	const struct param *p = *state;
 	const uint64_t size = 64 * KIB * MIB;
-	const size_t lines = 20000;
+	const size_t lines = 100000;
 	struct gmem_range *order = calloc(lines, sizeof(*order));
 	struct gmem *g = begin();
 	char *bytes = make_bytes(page, 1);
