@@ -336,12 +336,26 @@ TEST_F(limited, oom_kills_group)
 	EXPECT_USABLE(self->f.fd, self->f.mem);
 }
 
+/* How often the group was at its limit by the time that @pid stops, which then goes on. */
+static long events_at_stop(const struct memcg *group, pid_t pid)
+{
+	siginfo_t info;
+	long events;
+
+	if (waitid(P_PID, pid, &info, WSTOPPED | WEXITED | WNOWAIT) || info.si_code != CLD_STOPPED)
+		return -1;
+	waitid(P_PID, pid, &info, WSTOPPED);
+	events = cg_read_key_long(group->path, "memory.events", "max ");
+	kill(pid, SIGCONT);
+	return events;
+}
+
 /* Whoever may not be killed gets what there was room for, and then ENOMEM. */
 TEST_F(limited, enomem)
 {
+	long ret, events;
 	int status;
 	pid_t pid;
-	long ret;
 	off_t off;
 
 	pid = fork_child();
@@ -359,16 +373,22 @@ TEST_F(limited, enomem)
 		if (RET(pwrite(self->fd, self->src + ret, PG(1), ret)) != -ENOMEM)
 			_exit(4);
 		/* What is there has been paid for: it can be written all the same. */
+		raise(SIGSTOP);
 		if (pwrite(self->fd, self->src, ret, 0) != ret)
 			_exit(5);
 		if (pwrite(self->fd, self->src + PG(1), PG(100), PG(1)) != (long)PG(100))
 			_exit(6);
+		raise(SIGSTOP);
 		/* And with a hole there's room again, some of which the kernel may take. */
 		if (punch(self->fd, ret - PG(64), PG(64)))
 			_exit(7);
 		off = ret - PG(64);
 		_exit(pwrite(self->fd, self->src + off, PG(20), off) == (long)PG(20) ? 0 : 8);
 	}
+	/* Nor was room asked for, not even for a moment. */
+	events = events_at_stop(&self->poor, pid);
+	EXPECT_LT(0, events);
+	EXPECT_EQ(events, events_at_stop(&self->poor, pid));
 	status = wait_for(pid);
 	EXPECT_EQ(0, status);
 	EXPECT_EQ(0, cg_read_key_long(self->poor.path, "memory.events", "oom_kill "));
