@@ -1662,7 +1662,7 @@ TEST_F(write, splice_odd_chunks)
 	EXPECT_EQ(PG(2), RET(splice(pipefd[0], NULL, self->fd, &off, PG(2), 0)));
 	EXPECT_EQ(PG(2), (size_t)off);
 	EXPECT_EQ(PG(1) + 500, pipe_queued(pipefd[0]));
-	EXPECT_EQ(PG(1), RET(splice(pipefd[0], NULL, self->fd, &off, PG(1), 0)));
+	EXPECT_EQ(PG(1), RET(splice(pipefd[0], NULL, self->fd, &off, PG(4), 0)));
 	EXPECT_EQ(PG(3), (size_t)off);
 
 	/* What's left is less than a page, and stays for another reader. */
