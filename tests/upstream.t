@@ -37,7 +37,19 @@ wait "$patched" || not_ok "the tests run on the patched kernel"
 wait "$unpatched" || not_ok "the tests run on the unpatched kernel"
 
 lost() { [[ $(outcome "$results/unpatched" "$1") == pass && $(outcome "$results/patched" "$1") != pass ]]; }
-run_again "$results/patched" || not_ok "the tests run again on the patched kernel"
+
+# Most of these tests watch the clock in some way, and the machine may be busy:
+# what failed for no reason that the kernel gave may try once more, undisturbed.
+again=$results/again
+mkdir "$again"
+while read -r test options; do
+	! lost "$test" || [[ $(outcome "$results/patched" "$test") =~ splat|died ]] || echo "$test $options"
+done <"$results/patched/tests" >"$again/tests"
+if [[ -s $again/tests ]]; then
+	tests/upstream-run "$again" <"$again/tests" >"$again/outcomes" ||
+		not_ok "the tests run again on the patched kernel"
+fi
+passed_again() { [[ -f $again/outcomes && $(outcome "$again" "$1") == pass ]]; }
 
 check "the unpatched kernel passes guest_memfd_test" test "$(outcome "$results/unpatched" guest_memfd_test)" = pass
 
@@ -45,8 +57,11 @@ while read -r test _; do
 	name="$test, no worse than on the unpatched kernel"
 	if [[ $(outcome "$results/unpatched" "$test") != pass ]]; then
 		skip "$name" "$(outcome "$results/unpatched" "$test") on the unpatched kernel too"
-	elif ! lost "$test" || passed_again "$results/patched" "$test"; then
+	elif ! lost "$test"; then
 		ok "$name"
+	elif passed_again "$test"; then
+		ok "$name"
+		echo "# $test: $(outcome "$results/patched" "$test") at first, pass when run again"
 	else
 		not_ok "$name" "$(outcome "$results/patched" "$test"): $(report "$results/patched" "$test")"
 	fi
