@@ -199,6 +199,11 @@ lkdtm() { boot -- sh -c "echo $1 >/sys/kernel/debug/provoke-crash/DIRECT; exit 0
 check "WARNING: 123, with its words" gives 123 '' "WARNING: .*lkdtm.*the kernel complained" lkdtm WARNING
 check "BUG: 123" gives 123 '' "kernel BUG at" lkdtm BUG
 check "a bad pointer: 123" gives 123 '' "BUG: kernel NULL pointer" lkdtm EXCEPTION
+# More than a pipe holds comes after the words that count.
+# shellcheck disable=SC2016 # the guest expands it
+flood='echo on >/proc/sys/kernel/printk_devkmsg; for i in $(seq 3000); do echo "lab: line $i of many that are long" >/dev/kmsg; done'
+check "a WARNING before a long log: 123" \
+	gives 123 '' "WARNING: .*the kernel complained" boot -- sh -c "echo WARNING >/sys/kernel/debug/provoke-crash/DIRECT; $flood"
 check "panic: 122" gives 122 '' "Kernel panic.*the guest died" lkdtm PANIC
 check "reset: 122" gives 122 '' "the guest died" boot -- sh -c 'echo b >/proc/sysrq-trigger; sleep 9'
 check "no end: 124 within the limit" gives 124 '' "time limit of 5 s.*$tmp/console" boot --timeout 5 -- sleep 99
