@@ -204,10 +204,16 @@ int memcg_destroy(struct memcg *cg)
 }
 
 /*
- * A stack has the innermost function first: what is allocated for the slab, or
- * for a source that write() faulted in, isn't the file's.  lab/leaks goes by the
- * same rule.
+ * A stack has the innermost function first: what is allocated for the slab, for the
+ * debuggers' own records of stacks, or for a source that write() faulted in, isn't
+ * the file's.  lab/leaks goes by the same rule.
  */
+static bool is_not_the_files(const char *line)
+{
+	return strstr(line, "slab") || strstr(line, "kmem_cache") ||
+	       strstr(line, "stack_depot") || strstr(line, "handle_mm_fault");
+}
+
 static long gmem_pages_owned(void)
 {
 	FILE *f = fopen("/sys/kernel/debug/page_owner_stacks/show_stacks", "r");
@@ -225,8 +231,7 @@ static long gmem_pages_owned(void)
 			owner = NOBODY;
 		} else if (owner == NOBODY && strstr(line, "kvm_gmem_")) {
 			owner = GMEM;
-		} else if (owner == NOBODY &&
-			   (strstr(line, "slab") || strstr(line, "handle_mm_fault"))) {
+		} else if (owner == NOBODY && is_not_the_files(line)) {
 			owner = OTHER;
 		}
 	}
