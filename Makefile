@@ -15,7 +15,7 @@ help:
 	@echo '                this machine'\''s own kernel)'
 	@echo 'make test       run every check and test (TESTS=tests/x.t: that one)'
 	@echo 'make soak       play random operations against a model (HOURS=1, seeds always new)'
-	@echo 'make fuzz       fuzz the parsers of libgmem and gmem (MINUTES=10, each)'
+	@echo 'make fuzz       fuzz the parsers of libgmem and gmem (MINUTES=10 of processor time, each)'
 	@echo 'make mutants    break the kernel change in many ways, and see the tests notice'
 	@echo 'make series     write the kernel change as a mail-ready series to build/'
 	@echo 'make clean      delete build/'

@@ -45,9 +45,9 @@ lab() {
 	return "$status"
 }
 
-start=$SECONDS
-relay race lab race --seconds 40 --seed $((RANDOM + 1))
+start=$SECONDS seconds=40
+relay race lab race --seconds "$seconds" --seed $((RANDOM + 1))
 relay guest_memfd_write_test lab guest_memfd_write_test
-figure "kcsan: 40 s of races, 112 selftests in $((SECONDS - start)) s"
+figure "kcsan: $seconds s of races, and the selftest, in $((SECONDS - start)) s"
 check "KCSAN sees a race when there is one" grep -q 'kcsan: selftest: .* passed' "$dir/console-race"
 done_testing
