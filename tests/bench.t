@@ -43,6 +43,8 @@ check "write(): 0.60 of the generic path's instructions at the most, beside the 
 count --fragmented write generic >"$work/fragmented" || exit
 w=$(of write fragmented) g=$(of generic fragmented)
 check "write(): fewer than the generic path's in fragmented memory ($w, $g)" holds "$w < $g"
+count --fragmented --profile write >"$work/profile" || exit
+says "write(): has no memory compacted for its blocks" 1 '^$' grep -E 'compact|migrate' "$work/profile"
 
 count --size 1M write >"$work/small" && count --size 2G write >"$work/large" || exit
 w=$(of write small) g=$(of write large)

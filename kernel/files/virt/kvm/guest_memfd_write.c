@@ -78,8 +78,8 @@ static struct page *kvm_gmem_alloc_page(struct inode *inode, pgoff_t index)
 
 /*
  * Take a block of contiguous pages: it costs about as much as a page, and is
- * filled in one go.  But only if there is one for the taking, it is not worth
- * waiting for memory to be reclaimed or compacted.
+ * filled in one go.  But only if there is one for the taking: single pages will
+ * do, so don't wake kswapd for it, nor take what is reserved for others.
  *
  * Returns how many of the @nr pages it has.
  */
@@ -89,7 +89,8 @@ static unsigned int kvm_gmem_alloc_block(gfp_t gfp, struct page **pages,
 	unsigned int i, order = ilog2(nr);
 	struct page *block;
 
-	block = alloc_pages((gfp & ~__GFP_DIRECT_RECLAIM) | __GFP_NOWARN, order);
+	gfp = (gfp & ~__GFP_RECLAIM) | __GFP_NOMEMALLOC | __GFP_NOWARN;
+	block = alloc_pages(gfp, order);
 	if (!block)
 		return 0;
 
