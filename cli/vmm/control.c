@@ -130,8 +130,10 @@ static bool receive(struct request *r)
 	};
 	struct cmsghdr *c;
 	int fds[2];
+	ssize_t len;
 
-	if (recvmsg(r->client, &message, MSG_CMSG_CLOEXEC) <= 0)
+	len = recvmsg(r->client, &message, MSG_CMSG_CLOEXEC);
+	if (len <= 0)
 		return false;
 	c = CMSG_FIRSTHDR(&message);
 	if (!c || c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
@@ -142,7 +144,7 @@ static bool receive(struct request *r)
 		return false;
 	r->state = fds[1];
 	r->stop = !strcmp(text, "snapshot stop");
-	return r->stop || !strcmp(text, "snapshot");
+	return (r->stop || !strcmp(text, "snapshot")) && strlen(text) == (size_t)len;
 }
 
 static int count_data(struct vmm *vmm, struct request *r)
