@@ -21,11 +21,7 @@ struct truth {
 	bool in_doubt;		/* damaged, or not: that depends on how it is asked */
 };
 
-/*
- * In small steps of output: what libzstd finds damaged it gives nothing of in that
- * step. In small steps of input, too, it looks at less of what a frame says of itself.
- */
-static void decompress(struct truth *t, const uint8_t *image, size_t size, size_t step)
+static void decompress(struct truth *t, const uint8_t *image, size_t size, size_t in_step, size_t out_step)
 {
 	ZSTD_DStream *zstd = ZSTD_createDStream();
 	ZSTD_inBuffer in = { image, 0, 0 };
@@ -37,8 +33,8 @@ static void decompress(struct truth *t, const uint8_t *image, size_t size, size_
 	do {
 		before = in.pos + out.pos;
 		if (in.pos == in.size)
-			in.size = size - in.pos < step ? size : in.pos + step;
-		out.size = out.pos + PAGE / 4 < sizeof(t->bytes) ? out.pos + PAGE / 4 : sizeof(t->bytes);
+			in.size = size - in.pos < in_step ? size : in.pos + in_step;
+		out.size = out.pos + out_step < sizeof(t->bytes) ? out.pos + out_step : sizeof(t->bytes);
 		hint = ZSTD_decompressStream(zstd, &out, &in);
 	} while (!ZSTD_isError(hint) && in.pos + out.pos > before && out.pos < sizeof(t->bytes) &&
 		 (hint || in.pos < size));
@@ -47,15 +43,25 @@ static void decompress(struct truth *t, const uint8_t *image, size_t size, size_
 	ZSTD_freeDStream(zstd);
 }
 
+/*
+ * In small steps of output: what libzstd finds damaged it gives nothing of in that
+ * step. In small steps of input, too, it looks at less of what a frame says of itself;
+ * and of a frame that there is all of, and room for all of, not at the window.
+ */
 static void find_truth(struct truth *t, const uint8_t *image, size_t size)
 {
-	bool strictly;
+	static const size_t steps[][2] = { { MEMORY, PAGE / 4 }, { MEMORY, MEMORY } };
+	static struct truth other;
+	bool in_doubt = false;
 
-	decompress(t, image, size, size);
-	strictly = t->whole;
-	decompress(t, image, size, 1);
-	MUST(t->whole || !strictly);
-	t->in_doubt = t->whole && !strictly;
+	decompress(t, image, size, 1, PAGE / 4);
+	for (size_t i = 0; i < sizeof(steps) / sizeof(*steps); i++) {
+		decompress(&other, image, size, steps[i][0], steps[i][1]);
+		in_doubt |= other.whole != t->whole;
+		if (other.whole)
+			*t = other;
+	}
+	t->in_doubt = in_doubt;
 }
 
 struct options {
