@@ -115,10 +115,28 @@ static bool guest_is_lost(struct guest *guest)
 	return false;
 }
 
+/*
+ * Once in a quarter of an hour or so QEMU 7.2, where it emulates a processor with
+ * SVM, has a vCPU go on at an address of the host's kernel, on a pristine kernel
+ * with ordinary memory, too.
+ */
+static bool is_astray(const struct kvm_run *run)
+{
+	u32 eax, name[3];
+
+	if (run->exit_reason != KVM_EXIT_SHUTDOWN && run->exit_reason != KVM_EXIT_INTERNAL_ERROR)
+		return false;
+	cpuid(0x40000000, &eax, &name[0], &name[1], &name[2]);
+	return !memcmp(name, "TCGTCGTCGTCG", sizeof(name));
+}
+
 bool guest_run(struct guest *guest)
 {
 	struct kvm_run *run = guest->vcpu->run;
 	int ret;
+
+	if (guest->astray)
+		return false;
 
 	guest->disturbed = false;
 	for (;;) {
@@ -143,6 +161,11 @@ bool guest_run(struct guest *guest)
 			guest->disturbed = true;
 			memset(run->mmio.data, 0xff, sizeof(run->mmio.data));
 			continue;
+		}
+		if (is_astray(run)) {
+			guest->astray = true;
+			__atomic_fetch_add(&report->vcpus_astray, 1, __ATOMIC_RELAXED);
+			return false;
 		}
 		if (run->exit_reason != KVM_EXIT_IO || run->io.port != DONE_PORT) {
 			broken(CALLS, "a vCPU left with exit reason %u", run->exit_reason);

@@ -261,6 +261,7 @@ int main(int argc, char *argv[])
 		if (!report->events[i])
 			opt = i;
 	}
+	ksft_print_msg("%9lu vCPUs that QEMU had go astray\n", report->vcpus_astray);
 	ksft_print_msg("page_owner: %s\n", owned < 0 ? "not there" : "has been asked");
 	ksft_test_result(opt < 0, "everything happened%s%s\n", opt < 0 ? "" : ", except: ",
 			 opt < 0 ? "" : events[opt]);

@@ -45,6 +45,7 @@ struct report {
 	u64 events[NR_EVENTS];
 	u64 broken[NR_RULES];
 	char what[NR_RULES][256];	/* the first time */
+	u64 vcpus_astray;	/* see guest.c */
 };
 
 extern struct report *report;
@@ -94,6 +95,7 @@ struct guest {
 	struct kvm_vcpu *vcpu;
 	struct mailbox *box;	/* where the host sees it */
 	bool disturbed;		/* by the memslot going away */
+	bool astray;		/* it is of no use any more */
 };
 
 struct arena {
