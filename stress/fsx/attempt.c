@@ -135,6 +135,26 @@ static long now(void)
 	return ts.tv_sec;
 }
 
+/* Where in the kernel it is, as far as that tells. */
+static void print_whereabouts(pid_t pid)
+{
+	static const char * const files[] = { "stat", "syscall", "stack" };
+	char path[64], text[4096];
+	unsigned int i;
+	size_t len;
+	FILE *in;
+
+	for (i = 0; i < sizeof(files) / sizeof(*files); i++) {
+		snprintf(path, sizeof(path), "/proc/%d/%s", pid, files[i]);
+		in = fopen(path, "r");
+		if (!in)
+			continue;
+		len = fread(text, 1, sizeof(text), in);
+		fclose(in);
+		fprintf(stderr, "fsx: hangs: %s:\n%.*s", files[i], (int)len, text);
+	}
+}
+
 static enum outcome watch(pid_t pid, const struct options *options)
 {
 	const struct timespec second = { .tv_sec = 1 };
@@ -155,6 +175,8 @@ static enum outcome watch(pid_t pid, const struct options *options)
 		done = attempt->done;
 
 		if (now() - moved >= HANG_SECONDS) {
+			if (options)
+				print_whereabouts(pid);
 			kill(pid, SIGKILL);
 			return HANGS;
 		}

@@ -109,17 +109,17 @@ static void print_attempt(enum outcome outcome, const char *origin)
 /* In attempt is a sequence that fails. */
 static void report_failure(enum outcome outcome, const char *origin)
 {
-	static struct op ops[MAX_STINT];
+	static struct attempt first;
+	struct op *ops = first.ops;
 	enum outcome again;
 	int nr = attempt->nr;
 
-	memcpy(ops, attempt->ops, nr * sizeof(*ops));
+	first = *attempt;
 	again = play_ops(ops, nr);
 	if (again == AGREES || again == UNUSABLE) {
 		printf("it does not fail again when its stint of %d operations is played alone;\n"
 		       "the whole run does so perhaps\n", nr);
-		attempt->nr = nr;
-		memcpy(attempt->ops, ops, nr * sizeof(*ops));
+		*attempt = first;
 		print_attempt(outcome, origin);
 		return;
 	}
