@@ -16,11 +16,32 @@ trap 'exit 143' TERM
 mkdir "$work/share"
 stress/build "$work" fsx || exit
 
-# plays NAME PROFILE OPS: with each of four seeds, two of which are new.
+# play PROFILE OPS SEED...
+play() {
+	local profile=$1 ops=$2
+	shift 2
+	stress/play --profile "$profile" --ops "$ops" --save build/stress "$@" >"$work/out" 2>"$work/err"
+}
+
+# plays NAME PROFILE OPS: with each of four seeds, two of which are new. The same seeds
+# play the same operations: what is wrong with those is wrong a second time. What QEMU
+# does wrong where it emulates the processor is not (docs/testing.md); only there, and
+# not if the kernel complained, is there a second time.
 plays() {
-	local start=$SECONDS status=0
-	stress/play --profile "$2" --ops "$3" --save build/stress 1 2 random random >"$work/out" 2>"$work/err" || status=$?
-	figure "fsx, $2: $(sed -n 's/.*, seeds //p' "$work/err" | sed 's/^/seeds /') in $((SECONDS - start)) s: $(awk '/^seed [0-9]+: [0-9]+ operations/ { n += $3 } END { print n + 0 }' "$work/out") operations"
+	local start=$SECONDS status=0 seeds
+	rm -f "build/stress/$2"-*
+	play "$2" "$3" 1 2 random random || status=$?
+	seeds=$(sed -n 's/.*, seeds //p' "$work/err")
+	if [[ $status =~ ^(1|2|122)$ && $(lab/accel 2>/dev/null) == tcg ]]; then
+		figure "fsx, $2: seeds $seeds: status $status AT FIRST, all of it in build/stress/first-$2"
+		rm -rf "build/stress/first-$2"
+		mkdir "build/stress/first-$2"
+		mv "build/stress/$2"-* "$work/out" "$work/err" "build/stress/first-$2"
+		status=0
+		# shellcheck disable=SC2086 # several seeds
+		play "$2" "$3" $seeds || status=$?
+	fi
+	figure "fsx, $2: seeds $seeds in $((SECONDS - start)) s: $(awk '/^seed [0-9]+: [0-9]+ operations/ { n += $3 } END { print n + 0 }' "$work/out") operations"
 	sed -n "s/^by kind/# $2: &/p" "$work/out"
 	if ((!status)); then
 		ok "$1 ($((SECONDS - start)) s)"
@@ -29,6 +50,7 @@ plays() {
 	fi
 }
 
+wait_for_kernels
 plays "1 000 000 operations, base kernel" base 250000
 plays "100 000 operations, debug kernel" debug 25000
 
