@@ -16,11 +16,11 @@ trap 'exit 143' TERM
 mkdir "$work/share"
 stress/build "$work" fsx || exit
 
-# play PROFILE OPS SEED...
+# play PROFILE OPS DIR SEED...: what fails is left in DIR.
 play() {
-	local profile=$1 ops=$2
-	shift 2
-	stress/play --profile "$profile" --ops "$ops" --save build/stress "$@" >"$work/out" 2>"$work/err"
+	local profile=$1 ops=$2 dir=$3
+	shift 3
+	stress/play --profile "$profile" --ops "$ops" --save "$dir" "$@" >"$work/out" 2>"$work/err"
 }
 
 # plays NAME PROFILE OPS: with each of four seeds, two of which are new. The same seeds
@@ -29,17 +29,14 @@ play() {
 # not if the kernel complained, is there a second time.
 plays() {
 	local start=$SECONDS status=0 seeds
-	rm -f "build/stress/$2"-*
-	play "$2" "$3" 1 2 random random || status=$?
+	play "$2" "$3" build/stress 1 2 random random || status=$?
 	seeds=$(sed -n 's/.*, seeds //p' "$work/err")
 	if [[ $status =~ ^(1|2|122)$ && $(lab/accel 2>/dev/null) == tcg ]]; then
-		figure "fsx, $2: seeds $seeds: status $status AT FIRST, all of it in build/stress/first-$2"
-		rm -rf "build/stress/first-$2"
-		mkdir "build/stress/first-$2"
-		mv "build/stress/$2"-* "$work/out" "$work/err" "build/stress/first-$2"
+		figure "fsx, $2: seeds $seeds: status $status AT FIRST, see build/stress"
+		sed 's/^/# /' "$work/err" "$work/out"
 		status=0
 		# shellcheck disable=SC2086 # several seeds
-		play "$2" "$3" $seeds || status=$?
+		play "$2" "$3" build/stress/again $seeds || status=$?
 	fi
 	figure "fsx, $2: seeds $seeds in $((SECONDS - start)) s: $(awk '/^seed [0-9]+: [0-9]+ operations/ { n += $3 } END { print n + 0 }' "$work/out") operations"
 	sed -n "s/^by kind/# $2: &/p" "$work/out"
