@@ -39,6 +39,33 @@ fi
 large=$(find fuzz/corpus -size +8k)
 if [[ -z $large ]]; then ok "no input is larger than 8 KiB"; else not_ok "no input is larger than 8 KiB" "$large"; fi
 
+# A machine that stands still is no input that hangs. The alarm that libFuzzer has set
+# may go to any thread that was stopped; only its own says that an input took too long.
+alarm_main_thread() { python3 -c 'import ctypes, sys; ctypes.CDLL(None).syscall(234, *2 * [int(sys.argv[1])], 14)' "$1"; }
+goes_on() {
+	local run held=''
+	setpriv --pdeathsig TERM fuzz/run --minutes 1 zstd >"$work/said" 2>&1 &
+	run=$!
+	until held=$(pgrep -P "$(pgrep -d , -P "$run")" -x zstd 2>/dev/null); do
+		kill -0 "$run" || break
+		sleep 0.5
+	done
+	for _ in 1 2 3; do	# it may stop amid no input
+		sleep 2
+		kill -STOP "$held" || break
+		sleep 11
+		alarm_main_thread "$held"
+		kill -CONT "$held"
+		sleep 4
+		! grep -q 'on with it' "$work/said" || break
+	done
+	kill "$run"
+	wait "$run"
+	cat "$work/said"
+	grep -q 'on with it' "$work/said" && ! grep -q FOUND "$work/said"
+}
+check "a target that was held up has found nothing, and goes on" goes_on
+
 # What was mended is broken again, in a copy: the corpus shows it. That is always at
 # the same place, where ccache knows it.
 copy=$root/build/fuzz/broken
