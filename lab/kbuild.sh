@@ -18,17 +18,17 @@ kbuild() {
 	make -C "$tree" O="$tree/obj" ARCH=x86 CC="ccache gcc" HOSTCC="ccache gcc" "$@"
 }
 
-# configure TREE PROFILE [ARG]...: tinyconfig, kernel/config/base.config and, unless
-# it is base, PROFILE.config. Fails, and says so, when a setting did not survive.
+# configure TREE PROFILES [ARG]...: tinyconfig and what kernel/config says of each of
+# PROFILES, e.g. "base debug". Fails, and says so, when a setting did not survive.
 configure() {
-	local tree=$1 profile=$2 fragments=("$root/kernel/config/base.config") lost
+	local tree=$1 profiles=$2 profile fragments=() lost
 	shift 2
-	[[ $profile == base ]] || fragments+=("$root/kernel/config/$profile.config")
+	for profile in $profiles; do fragments+=("$root/kernel/config/$profile.config"); done
 	kbuild "$tree" -s "$@" tinyconfig &&
 		"$tree/scripts/kconfig/merge_config.sh" -m -O "$tree/obj" "$tree/obj/.config" "${fragments[@]}" &&
 		kbuild "$tree" -s "$@" olddefconfig || return
 	lost=$(lost_settings "$tree/obj/.config" "${fragments[@]}")
-	[[ -z $lost ]] || die "profile $profile: the configuration did not keep ${lost//$'\n'/, } (what do they depend on?)"
+	[[ -z $lost ]] || die "$profiles: the configuration did not keep ${lost//$'\n'/, } (what do they depend on?)"
 }
 
 # lost_settings CONFIG FRAGMENT...: the fragments' settings that CONFIG does not

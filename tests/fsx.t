@@ -47,7 +47,6 @@ plays() {
 	fi
 }
 
-wait_for_kernels
 plays "1 000 000 operations, base kernel" base 250000
 plays "100 000 operations, debug kernel" debug 25000
 

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
 # The mail-ready series applies to a pristine Linux 7.3 with git am, and builds
-# after each patch without a warning, KVM as modules. What it comes to is what the
-# lab boots; sparse and clang have nothing to say about it.
+# after each patch without a warning, KVM as modules (kernel/config/modules.config).
+# What it comes to is what the lab boots; sparse and clang have nothing to say about it.
 
 # shellcheck source=lab/lib.sh
 . "$(dirname "$(readlink -f "$0")")/../lab/lib.sh"

@@ -11,8 +11,6 @@ not_ok() {
 skip() { echo "ok $((++count)) - $1 # SKIP $2"; }
 # figure WORDS...: something that was counted or measured, for the end of make test.
 figure() { echo "## $*"; }
-# wait_for_kernels: until those that tests/run has built meanwhile are ready.
-wait_for_kernels() { [[ -z ${kernel_builder-} ]] || tail -f --pid="$kernel_builder" /dev/null; }
 done_testing() { echo "1..$count"; }
 
 # check NAME COMMAND...: the command succeeds; what it says is for when not.
