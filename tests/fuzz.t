@@ -66,6 +66,22 @@ goes_on() {
 }
 check "a target that was held up has found nothing, and goes on" goes_on
 
+# libFuzzer's signal handlers print. What a target was printing must not stop them.
+prints_apart() {
+	local run
+	rm -f build/fuzz/options.log
+	setpriv --pdeathsig TERM fuzz/run --minutes 1 options >"$work/said" 2>&1 &
+	run=$!
+	until grep -qs INITED build/fuzz/options.log; do
+		kill -0 "$run" || break
+		sleep 0.5
+	done
+	kill "$run"
+	wait "$run"
+	grep -q INITED build/fuzz/options.log && ! grep -a -m 3 '^gmem fuzz: ' build/fuzz/options.log
+}
+check "what a target prints is not where libFuzzer prints" prints_apart
+
 # What was mended is broken again, in a copy: the corpus shows it. That is always at
 # the same place, where ccache knows it.
 copy=$root/build/fuzz/broken
