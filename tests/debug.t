@@ -27,7 +27,7 @@ for program in "${upstream[@]}" "${ours[@]}"; do
 done
 start=$SECONDS
 check_silent "the debug kernel has nothing to say, and nothing has leaked" \
-	lab/boot --quiet --kernel "$kernel" --timeout 1200 --mem 2G --numa 2 --log "$dir/console" "${adds[@]}" \
+	lab/boot --quiet --kernel "$kernel" --timeout 2400 --mem 2G --numa 2 --log "$dir/console" "${adds[@]}" \
 	--add tests/debug-guest --share "$dir/share" -- debug-guest "${upstream[@]}" "${ours[@]}"
 figure "debug: ${#upstream[@]} upstream selftests, ${ours[*]} in $((SECONDS - start)) s"
 

@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
-# The mail-ready series applies to a pristine Linux 7.3 with git am, and builds
-# after each patch without a warning, KVM as modules (kernel/config/modules.config).
-# What it comes to is what the lab boots; sparse and clang have nothing to say about it.
+# The mail-ready series applies to a pristine Linux 7.3 with git am. After each patch KVM
+# builds without a warning, as modules (kernel/config/modules.config), and uses nothing
+# that it could not use then. What the series comes to is what the lab boots; sparse and
+# clang have nothing to say about it.
 
 # shellcheck source=lab/lib.sh
 . "$(dirname "$(readlink -f "$0")")/../lab/lib.sh"
@@ -15,15 +16,17 @@ export GIT_COMMITTER_NAME='gmem developers' GIT_COMMITTER_EMAIL=gmem@localhost
 
 pristine=$("$root/lab/fetch")
 patched=$("$root/lab/tree")
-series=$("$root/kernel/series")
-mapfile -t patches < <(find "$series" -name '0*.patch' ! -name '*cover-letter*' | sort)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+"$root/kernel/series" "$work" >/dev/null || exit
+mapfile -t patches < <(find "$work" -name '0*.patch' ! -name '*cover-letter*' | sort)
 
 # A tree of hard links, which git am replaces and never writes through. It is a
 # git repository of the files that the series touches: those are all that git am
 # has to know.
 mkdir -p "$cache/tree"
 tree=$(mktemp -d "$cache/tree/.series.XXXXXX")
-trap 'rm -rf "$tree"' EXIT
+trap 'rm -rf "$work" "$tree"' EXIT
 find "$pristine" -mindepth 1 -maxdepth 1 ! -name .git -exec cp -al -t "$tree" {} +
 git init --quiet "$tree"
 git -C "$tree" config user.name 'gmem developers'
@@ -38,10 +41,10 @@ quietly() {
 	! grep -A 10 -E '(warning|error):' <<<"$said"
 }
 
-# build: what the last patch may have changed: the kernel, and selftests.
+# build: what the last patch may have changed: KVM, and selftests.
 build() {
 	local test selftests=$tree/tools/testing/selftests/kvm
-	quietly kbuild "$tree" -j"$(nproc)" vmlinux modules || return
+	quietly kbuild "$tree" -j"$(nproc)" arch/x86/kvm/ || return
 	git -C "$tree" show --format= --name-only HEAD | sed -n 's|^tools/testing/selftests/kvm/\([a-z_]*\)\.c$|\1|p' |
 		while IFS= read -r test; do
 			quietly kbuild "$tree" headers_install INSTALL_HDR_PATH="$tree/obj/usr" &&
@@ -49,6 +52,20 @@ build() {
 					KHDR_INCLUDES="-isystem $tree/obj/usr/include" LINUX_HDR_PATH="$tree/obj/usr/include" \
 					-j"$(nproc)" "$tree/obj/selftests/$test" || exit
 		done
+}
+
+# used: what KVM's modules need of each other and of the kernel.
+used() { nm -u "$tree"/obj/arch/x86/kvm/kvm{,-amd,-intel}.o | sed -n 's/^ *U //p' | sort -u; }
+
+# exported_to_all: what any module may use of the kernel that the lab boots.
+exported_to_all() { sed -n 's/.* __ksymtab_//p' "$("$root/lab/build")/System.map" | sort -u; }
+
+# uses_what_is_exported BEFORE: the modules need nothing beyond what BEFORE lists, unless
+# it is there for any module. To link them would take all of the kernel.
+uses_what_is_exported() {
+	local missing
+	missing=$(used | comm -23 - "$1" | comm -23 - <(exported_to_all))
+	[[ -z $missing ]] || { echo "not exported: $missing"; return 1; }
 }
 
 # same_as_lab: every file of the series is what the lab's patched tree has.
@@ -62,11 +79,14 @@ same_as_lab() {
 # recompile WORD ARG...: the files of KVM that the series touches; nothing may be
 # said of them. Kbuild must say WORD of each, lest silence means it did nothing.
 recompile() {
-	local word=$1 said file files
+	local word=$1 said file files objects
 	shift
 	mapfile -t files < <(cd "$tree" && git ls-files 'virt/kvm/*.c')
 	(cd "$tree" && touch "${files[@]}")
-	said=$(kbuild "$tree" -j"$(nproc)" W=1 "$@" arch/x86/kvm/ 2>&1) || { tail -n 30 <<<"$said"; return 1; }
+	objects=("${files[@]/%.c/.o}")
+	# As Kbuild knows them, virt/kvm having no Makefile of its own.
+	objects=("${objects[@]/#/arch/x86/kvm/../../../}")
+	said=$(kbuild "$tree" -j"$(nproc)" W=1 "$@" "${objects[@]}" 2>&1) || { tail -n 30 <<<"$said"; return 1; }
 	for file in "${files[@]}"; do
 		grep -qE "^  $word .*$(basename "$file" .c)\.[co]$" <<<"$said" || { echo "$file was not compiled"; return 1; }
 		! grep -A 10 -E "$file:[0-9].*(warning|error)" <<<"$said" || return
@@ -76,18 +96,19 @@ recompile() {
 mkdir "$tree/obj"
 check "the pristine kernel can be configured, KVM as modules" quietly configure "$tree" modules
 check "it builds" build
+used >"$work/used-before"
+says "what is there for KVM alone is told from what is there for all" 1 'not exported: ' uses_what_is_exported /dev/null
 for patch in "${patches[@]}"; do
 	name=$(sed -n 's/^Subject: //p' "$patch")
 	check "git am: $name" git -C "$tree" am --quiet "$patch"
 	check "it builds: $name" build
+	check "... and could be linked" uses_what_is_exported "$work/used-before"
 done
 check "the result is what the lab builds" same_as_lab
 
 check "sparse" recompile CHECK C=1 CHECK='sparse -D__typeof_unqual__=__typeof__'
 
-rm -rf "$tree/obj"
-mkdir "$tree/obj"
-check "configured for clang" quietly configure "$tree" modules CC='ccache clang-19'
+check "configured for clang" quietly kbuild "$tree" -s CC='ccache clang-19' olddefconfig
 check "clang" recompile CC CC='ccache clang-19'
 
 check "built in, gcc has no warning" quietly cat "$("$root/lab/build")/build.log"

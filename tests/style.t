@@ -18,7 +18,9 @@ checkpatch() {
 		--ignore FILE_PATH_CHANGES "$1")
 }
 pristine=$(lab/fetch)
-series=$(kernel/series)
+series=$(mktemp -d)
+trap 'rm -rf "$series"' EXIT
+kernel/series "$series" >/dev/null || exit
 for patch in "$series"/0*.patch; do
 	[[ $patch == *cover-letter* ]] || check_silent "checkpatch: ${patch##*/}" checkpatch "$patch"
 done
