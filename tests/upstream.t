@@ -22,6 +22,8 @@ every_test_is_listed() {
 	diff <(sed '/^#/d; s/\t.*//' tests/upstream.list | sort) <(tests/upstream-record --names "$tree" | sort)
 }
 check "upstream.list names every generic and x86 selftest" every_test_is_listed
+says "a test gets the options that the list has for it" 0 '^memslot_perf_test -f [0-9]' with_options <<<memslot_perf_test
+says "or none" 0 '^guest_memfd_test$' with_options <<<guest_memfd_test
 
 # -- run them on both kernels, at the same time ------------------------------
 
