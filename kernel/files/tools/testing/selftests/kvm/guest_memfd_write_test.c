@@ -2168,8 +2168,8 @@ static long mem_available(void)
 /*
  * The pages of a write that fails, or overwrites, are nobody's in the end, and
  * no memory cgroup's either.  Enough of them would be missed in any system.
+ * Slow with the checks of a debug kernel.
  */
-/* Slow with the checks of a debug kernel. */
 TEST_F_TIMEOUT(write, leaks_nothing, 120)
 {
 	u8 *bad = map_bad_source(SOURCE_PROT_NONE, self->src, 64, 0);
