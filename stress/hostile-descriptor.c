@@ -368,6 +368,50 @@ TEST_F(file, errors_while_writing)
 	cure_all();
 }
 
+static void *punch_last_page_until_told(void *arg)
+{
+	struct writing *w = arg;
+
+	while (!READ_ONCE(w->off))
+		w->ret = punch(w->fd, FILE_SIZE - PG(1), PG(1));
+	return NULL;
+}
+
+/*
+ * A page with an error is locked by whoever looks for its users, which takes the
+ * invalidate lock, shared, in that order.  With a hole that waits for its turn
+ * before that, nobody may have the invalidate lock and wait for the page.
+ */
+TEST_F(file, errors_amid_holes)
+{
+	struct writing w[4];
+	int i, err;
+
+	for (i = 0; i < 4; i++) {
+		w[i] = (struct writing) { .fd = self->fd, .src = self->src, .len = PG(1) };
+		kvm_pthread_create(&w[i].thread, NULL, i % 2 ? punch_last_page_until_told :
+				   write_until_told, &w[i]);
+	}
+	for (i = 0; i < 20; i++) {
+		err = poison(self->mem);
+		if (err == EINVAL || err == EPERM)
+			break;
+		EXPECT_EQ(0, punch(self->fd, 0, PG(1)));
+	}
+	for (i = 0; i < 4; i++) {
+		WRITE_ONCE(w[i].off, 1);
+		kvm_pthread_join(w[i].thread, NULL);
+		if (i % 2) {
+			EXPECT_EQ(0, w[i].ret);
+		} else {
+			EXPECT_COUNT_OR(w[i].ret, 1, EHWPOISON);
+		}
+	}
+	EXPECT_EQ(0, punch(self->fd, 0, FILE_SIZE));
+	EXPECT_USABLE(self->fd, self->mem);
+	cure_all();
+}
+
 static void ignore_signal(int sig)
 {
 }

@@ -163,11 +163,24 @@ static unsigned int kvm_gmem_fill_pages(struct page **pages, unsigned int nr,
 	return i;
 }
 
-/* Consumes the reference to, and the lock of, @folio. */
-static int kvm_gmem_overwrite_folio(struct folio *folio, pgoff_t index,
+/*
+ * Consumes the reference to @folio, which stays where it is as long as the
+ * invalidate lock is held.  memory_failure() takes that lock with the folio
+ * locked: to wait for the folio, let go of the lock, and return -EAGAIN.
+ */
+static int kvm_gmem_overwrite_folio(struct address_space *mapping,
+				    struct folio *folio, pgoff_t index,
 				    struct page *fresh)
 {
 	int ret = 0;
+
+	if (!folio_trylock(folio)) {
+		filemap_invalidate_unlock_shared(mapping);
+		folio_wait_locked(folio);
+		folio_put(folio);
+		filemap_invalidate_lock_shared(mapping);
+		return -EAGAIN;
+	}
 
 	if (folio_test_hwpoison(folio)) {
 		ret = -EHWPOISON;
@@ -215,9 +228,10 @@ static int kvm_gmem_publish_page(struct inode *inode, pgoff_t index,
 		 * be charged to the memory cgroup a second time, not even for
 		 * a moment, lest overwriting fails in a group at its limit.
 		 */
-		folio = filemap_lock_folio(mapping, index);
+		folio = filemap_get_folio(mapping, index);
 		if (!IS_ERR(folio))
-			return kvm_gmem_overwrite_folio(folio, index, fresh);
+			return kvm_gmem_overwrite_folio(mapping, folio, index,
+							fresh);
 
 		ret = kvm_gmem_insert_page(mapping, index, fresh);
 	} while (ret == -EEXIST);
@@ -226,9 +240,9 @@ static int kvm_gmem_publish_page(struct inode *inode, pgoff_t index,
 }
 
 /*
- * The invalidate lock keeps the shared/private state of the pages as it is
- * found, and PUNCH_HOLE out of the batch, as for fallocate().  Like there, it
- * is taken shared: writers exclude each other only page by page.
+ * The invalidate lock keeps the shared/private state of a page as it is found,
+ * and PUNCH_HOLE away from it, as for fallocate().  Like there, it is taken
+ * shared: writers exclude each other only page by page.
  *
  * Returns how many pages were published, and in @err what stopped it.  The
  * references to those are gone.
@@ -242,7 +256,11 @@ static unsigned int kvm_gmem_publish_pages(struct inode *inode, pgoff_t index,
 	filemap_invalidate_lock_shared(inode->i_mapping);
 
 	for (i = 0; i < nr; i++) {
-		*err = kvm_gmem_publish_page(inode, index + i, pages[i], absent);
+		do {
+			*err = kvm_gmem_publish_page(inode, index + i, pages[i],
+						     absent);
+		} while (*err == -EAGAIN);
+
 		if (*err)
 			break;
 
