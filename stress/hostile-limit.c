@@ -350,14 +350,6 @@ static long limit_events(int fd)
 	return max ? atol(max + strlen("\nmax ")) : -1;
 }
 
-static int open_events(const struct memcg *group)
-{
-	char path[sizeof(group->path) + 16];
-
-	snprintf(path, sizeof(path), "%s/memory.events", group->path);
-	return open(path, O_RDONLY);
-}
-
 /* Whoever may not be killed gets what there was room for, and then ENOMEM. */
 TEST_F(limited, enomem)
 {
@@ -366,7 +358,7 @@ TEST_F(limited, enomem)
 	pid_t pid;
 	off_t off;
 
-	fd = open_events(&self->poor);
+	fd = cg_open(self->poor.path, "memory.events", O_RDONLY);
 	pid = fork_child();
 	if (!pid) {
 		FILE *f = fopen("/proc/self/oom_score_adj", "w");
