@@ -31,9 +31,9 @@ deb: ; @lab/packages && debian/build
 demo: ; @lab/packages && demo/run
 bench: ; @lab/packages && bench/run $(if $(BARE),--bare)
 test: ; @lab/packages && tests/run $(TESTS)
-soak: ; @lab/packages && stress/soak $(HOURS)
-fuzz: ; @lab/packages && fuzz/run $(if $(MINUTES),--minutes $(MINUTES))
-mutants: ; @lab/packages && mutants/run
+soak: ; @lab/packages && tests/stress/soak $(HOURS)
+fuzz: ; @lab/packages && tests/fuzz/run $(if $(MINUTES),--minutes $(MINUTES))
+mutants: ; @lab/packages && tests/mutants/run
 series: ; @lab/packages && kernel/series
 
 clean:

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
 # On the kernel that tells of every mistake it can: the selftests, ours and those of
 # upstream that have to do with guest_memfd; every failure below write()
-# (stress/inject). Then what of our code all that has reached. A leak scan follows.
+# (tests/stress/inject). Then what of our code all that has reached. A leak scan follows.
 # What was printed is left in build/tests/debug/.
 
 # shellcheck source=lab/lib.sh
@@ -17,7 +17,7 @@ kernel=$(lab/build --profile debug) && selftests=$(lab/selftests) || exit
 dir=build/tests/debug
 rm -rf "$dir"
 mkdir -p "$dir/share"
-stress/build "$dir/bin" inject || exit
+tests/stress/build "$dir/bin" inject || exit
 
 upstream=(guest_memfd_test pre_fault_memory_test private_mem_conversions_test private_mem_kvm_exits_test)
 ours=(guest_memfd_write_test inject)
@@ -47,10 +47,10 @@ says "a guest_memfd that nobody closed is noticed" 123 'BUG: 16 pages of guest_m
 	lab/boot --quiet --kernel "$kernel" --mem 1G --log "$dir/console-leave" --add "$dir/bin/leave" -- leave
 
 status=0
-table=$(coverage/report "$kernel" "$dir/share" 2>&1) || status=$?
+table=$(tests/coverage/report "$kernel" "$dir/share" 2>&1) || status=$?
 while IFS= read -r line; do
 	figure "coverage: $line"
 done < <(grep -v '^# ' <<<"$table")
 grep '^# ' <<<"$table" || true
-check "the tests reach every line and branch, or coverage/unreached says why not" test "$status" = 0
+check "the tests reach every line and branch, or tests/coverage/unreached says why not" test "$status" = 0
 done_testing

@@ -14,13 +14,13 @@ trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 mkdir "$work/share"
-stress/build "$work" fsx || exit
+tests/stress/build "$work" fsx || exit
 
 # play PROFILE OPS DIR SEED...: what fails is left in DIR.
 play() {
 	local profile=$1 ops=$2 dir=$3
 	shift 3
-	stress/play --profile "$profile" --ops "$ops" --save "$dir" "$@" >"$work/out" 2>"$work/err"
+	tests/stress/play --profile "$profile" --ops "$ops" --save "$dir" "$@" >"$work/out" 2>"$work/err"
 }
 
 # plays NAME PROFILE OPS: with each of four seeds, two of which are new. The same seeds
@@ -58,8 +58,8 @@ says "fsx: no such sequence" 2 'No such file' "$work/fsx" --replay "$work/none"
 printf 'new 11 4\nwrite 0 0\n' >"$work/bad.ops"
 says "fsx: bad sequence" 2 'bad.ops:2: not an operation, or not with these arguments' "$work/fsx" --replay "$work/bad.ops"
 says "fsx: bad wrong model" 2 'no such wrong model' "$work/fsx" --wrong-model none
-says "stress/play: bad seed" 125 'a seed is a number' stress/play x
-says "stress/soak: bad time" 125 'HOURS is a number' stress/soak x
+says "tests/stress/play: bad seed" 125 'a seed is a number' tests/stress/play x
+says "tests/stress/soak: bad time" 125 'HOURS is a number' tests/stress/soak x
 
 wrong=(lost-page errno position hole)
 # in_lab COMMAND: with the programs that fsx printed, and with fsx.

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
-# The parsers of libgmem and gmem: what fuzz/run found of interest is replayed under
+# The parsers of libgmem and gmem: what tests/fuzz/run found of interest is replayed under
 # the sanitizers, and the tool is given files and options of the worst kind.
 
 # shellcheck source=lab/lib.sh
@@ -17,8 +17,8 @@ trap 'chmod -R u+rwx "$work"; rm -rf "$work"' EXIT
 # replay DIR TARGET: all inputs, with the programs of DIR. Each must have been run.
 replay() {
 	local files
-	files=("fuzz/corpus/$2"/*)
-	[[ -f ${files[0]} ]] || { echo "fuzz/corpus/$2 is empty"; return 1; }
+	files=("tests/fuzz/corpus/$2"/*)
+	[[ -f ${files[0]} ]] || { echo "tests/fuzz/corpus/$2 is empty"; return 1; }
 	timeout 120 "$1/$2" -timeout=10 -rss_limit_mb=3000 -malloc_limit_mb=2500 -close_fd_mask=1 "${files[@]}" >"$work/said" 2>&1 ||
 		{ tail -n 40 "$work/said"; return 1; }
 	[[ $(grep -c '^Executed ' "$work/said") == "${#files[@]}" ]] || { echo "not all were run"; return 1; }
@@ -29,14 +29,14 @@ instrumented() {
 		nm "$1" >"$work/symbols" && grep -q __asan_report_load "$work/symbols" && grep -q __ubsan_handle "$work/symbols"
 }
 
-if check "the fuzz targets build" fuzz/build "$root/build/fuzz/bin"; then
-	for source in fuzz/*.c; do
-		target=${source#fuzz/} target=${target%.c}
-		check "$target: $(find "fuzz/corpus/$target" -type f | wc -l) inputs" replay build/fuzz/bin "$target"
+if check "the fuzz targets build" tests/fuzz/build "$root/build/fuzz/bin"; then
+	for source in tests/fuzz/*.c; do
+		target=${source#tests/fuzz/} target=${target%.c}
+		check "$target: $(find "tests/fuzz/corpus/$target" -type f | wc -l) inputs" replay build/fuzz/bin "$target"
 		check "$target is instrumented" instrumented "build/fuzz/bin/$target"
 	done
 fi
-large=$(find fuzz/corpus -size +8k)
+large=$(find tests/fuzz/corpus -size +8k)
 if [[ -z $large ]]; then ok "no input is larger than 8 KiB"; else not_ok "no input is larger than 8 KiB" "$large"; fi
 
 # A machine that stands still is no input that hangs. The alarm that libFuzzer has set
@@ -44,7 +44,7 @@ if [[ -z $large ]]; then ok "no input is larger than 8 KiB"; else not_ok "no inp
 alarm_main_thread() { python3 -c 'import ctypes, sys; ctypes.CDLL(None).syscall(234, *2 * [int(sys.argv[1])], 14)' "$1"; }
 goes_on() {
 	local run held=''
-	setpriv --pdeathsig TERM fuzz/run --minutes 1 zstd >"$work/said" 2>&1 &
+	setpriv --pdeathsig TERM tests/fuzz/run --minutes 1 zstd >"$work/said" 2>&1 &
 	run=$!
 	until held=$(pgrep -P "$(pgrep -d , -P "$run")" -x zstd 2>/dev/null); do
 		kill -0 "$run" || break
@@ -70,7 +70,7 @@ check "a target that was held up has found nothing, and goes on" goes_on
 prints_apart() {
 	local run
 	rm -f build/fuzz/options.log
-	setpriv --pdeathsig TERM fuzz/run --minutes 1 options >"$work/said" 2>&1 &
+	setpriv --pdeathsig TERM tests/fuzz/run --minutes 1 options >"$work/said" 2>&1 &
 	run=$!
 	until grep -qs INITED build/fuzz/options.log; do
 		kill -0 "$run" || break
@@ -87,13 +87,13 @@ check "what a target prints is not where libFuzzer prints" prints_apart
 copy=$root/build/fuzz/broken
 rm -rf "$copy"
 mkdir -p "$copy"
-cp -r --parents fuzz lib cli lab/lib.sh "$copy"
+cp -r --parents tests/fuzz lib cli vmm lab/lib.sh "$copy"
 broken() {
 	local target=$1 file=$2 expression=$3 pattern=$4
 	cp "$file" "$copy/$file"
 	sed -i "$expression" "$copy/$file"
 	! cmp -s "$file" "$copy/$file" || { echo "nothing was changed"; return 1; }
-	"$copy/fuzz/build" "$copy/bin" "$target" || return
+	"$copy/tests/fuzz/build" "$copy/bin" "$target" || return
 	! replay "$copy/bin" "$target" || { echo "nothing was noticed"; return 1; }
 	cp "$file" "$copy/$file"
 	grep -E "$pattern" "$work/said"
@@ -105,9 +105,9 @@ broken() {
 	check "a granule that wraps trips the address sanitizer" \
 		broken demand lib/demand.c 's|(length - 1) / granule + 1|(length + granule - 1) / granule|' 'heap-buffer-overflow'
 	check "a key too many trips the undefined behaviour sanitizer, or an assertion" \
-		broken ports cli/vmm/serial.c 's/if (r->rx_count == SERIAL_FIFO)/if (r->rx_count == 255)/' 'runtime error|it must hold that'
+		broken ports vmm/serial.c 's/if (r->rx_count == SERIAL_FIFO)/if (r->rx_count == 255)/' 'runtime error|it must hold that'
 	check "a request that goes on behind a zero byte trips an assertion" \
-		broken control cli/vmm/control.c 's/ && strlen(text) == (size_t)len//' 'it must hold that'
+		broken control vmm/control.c 's/ && strlen(text) == (size_t)len//' 'it must hold that'
 	check "what is not freed trips the leak sanitizer" \
 		broken order lib/context.c 's/^\tfree(g->order);$//' 'detected memory leaks'
 }

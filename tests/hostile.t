@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
-# Callers that wish write() no good: stress/hostile-*.c.
+# Callers that wish write() no good: tests/stress/hostile-*.c.
 
 # shellcheck source=lab/lib.sh
 . "$(dirname "$(readlink -f "$0")")/../lab/lib.sh"
@@ -13,7 +13,7 @@ cd "$root"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 programs=(hostile-source hostile-death hostile-limit hostile-descriptor)
-stress/build "$work" "${programs[@]}" || exit
+tests/stress/build "$work" "${programs[@]}" || exit
 head -c 1M /dev/urandom >"$work/disk"
 
 adds=()

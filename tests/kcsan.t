@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
 # Does our code touch memory that another processor touches at that moment, with
-# nothing that orders the two? KCSAN watches the races of stress/race and our selftest.
+# nothing that orders the two? KCSAN watches the races of tests/stress/race and our selftest.
 # What it sees in code of KVM that is not ours is shown, and is not held against us.
 
 # shellcheck source=lab/lib.sh
@@ -16,7 +16,7 @@ kernel=$(lab/build --profile kcsan) && selftests=$(lab/selftests) || exit
 dir=build/tests/kcsan
 rm -rf "$dir"
 mkdir -p "$dir"
-stress/build "$dir/bin" race || exit
+tests/stress/build "$dir/bin" race || exit
 
 our_functions=$(sed -nE 's/^[a-z].*\<(kvm_gmem_[a-z_]+)\(.*/\1/p' kernel/files/virt/kvm/*.c | sort -u | paste -sd '|')
 

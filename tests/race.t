@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
 # Writers, faults, vCPUs, holes and memslots race for the same pages, and each page
-# is looked at: stress/race.
+# is looked at: tests/stress/race.
 #
 #   RACE_SECONDS=N   how long, on each kernel (40 on base, 60 on debug)
 #   RACE_SEED=N      of the first round (any)
@@ -17,7 +17,7 @@ cd "$root"
 programs=$(mktemp -d)
 trap 'rm -rf "$programs"' EXIT
 seed=${RACE_SEED:-$((RANDOM + 1))}
-stress/build "$programs" race || exit
+tests/stress/build "$programs" race || exit
 
 race() {
 	local profile=$1 seconds=${RACE_SECONDS:-$2}

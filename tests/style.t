@@ -25,5 +25,5 @@ for patch in "$series"/0*.patch; do
 	[[ $patch == *cover-letter* ]] || check_silent "checkpatch: ${patch##*/}" checkpatch "$patch"
 done
 
-check "every mutant still fits the kernel change" mutants/run --check
+check "every mutant still fits the kernel change" tests/mutants/run --check
 done_testing
