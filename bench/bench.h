@@ -35,7 +35,7 @@ struct method {
 	/* What the file is, and what happened to it before the clock starts. */
 	enum { GMEM, TMPFS } file;
 	enum { FRESH, POPULATED, MAPPED } before;
-	enum { FILL, GENERIC, COPY, COPY_OVER } engine;
+	enum { FILL, GENERIC, COPY, COPY_OVER, LOOP, BATCH, BLOCK } engine;
 	void (*prepare)(struct part *part);	/* timed, once a job; or NULL */
 	void (*populate)(struct part *part);	/* timed, once a thread */
 };

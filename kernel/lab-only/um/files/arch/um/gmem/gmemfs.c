@@ -14,7 +14,7 @@
 #include <linux/pagemap.h>
 #include <linux/slab.h>
 
-#include "../../../virt/kvm/guest_memfd.h"
+#include "engine.c"
 
 #define GMEMFS_MAGIC	0x676d656d
 
