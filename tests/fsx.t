@@ -79,7 +79,7 @@ says "a sequence of every kind: agrees" 0 "all agrees: ([0-9]+) of [0-9]+ operat
 kinds=$(sed -n '/^by kind: /{s///p;q}' "$work/out" | tr ' ' '\n' | grep -c '^[a-z]') || true
 check "a sequence of every kind: there are $kinds" test "$kinds" = "$(grep -o '^[a-z_0-9]*' fsx.ops | sort -u | wc -l)"
 check "the same seed plays the same operations" cmp same.1 same.2
-headers=$("$root/lab/build")/headers/include
+headers=$("$root/lab/selftests")/headers/include
 # compiles NAME: the C program that fsx printed.
 compiles() {
 	check "$1: the C program compiles" \

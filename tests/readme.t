@@ -5,7 +5,7 @@
 . "$(dirname "$(readlink -f "$0")")/tap.sh"
 cd "$(dirname "$(readlink -f "$0")")/.." || exit
 
-kernel=$(lab/build) || exit
+selftests=$(lab/selftests) || exit
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
@@ -38,7 +38,7 @@ C
 
 for cc in gcc clang-19; do
 	check_silent "it compiles with $cc" "$cc" -std=c11 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror -static \
-		-isystem "$kernel/headers/include" -o "$work/example" "$work/example.c"
+		-isystem "$selftests/headers/include" -o "$work/example" "$work/example.c"
 done
 check "it populates guest memory" lab/boot --add "$work/example" -- example
 done_testing

@@ -28,12 +28,12 @@ says "or none" 0 '^guest_memfd_test$' with_options <<<guest_memfd_test
 # -- run them on both kernels, at the same time ------------------------------
 
 # Built one after the other, for each takes all processors.
-lab/build >/dev/null && lab/build --unpatched >/dev/null && lab/selftests --unpatched >/dev/null || exit
+lab/build --profile base >/dev/null && lab/build --profile base --unpatched >/dev/null && lab/selftests --unpatched >/dev/null || exit
 
 should_pass | tee "$results/unpatched/tests" >"$results/patched/tests"
-setpriv --pdeathsig TERM tests/upstream-run "$results/patched" <"$results/patched/tests" >"$results/patched/outcomes" &
+setpriv --pdeathsig TERM tests/upstream-run --profile base "$results/patched" <"$results/patched/tests" >"$results/patched/outcomes" &
 patched=$!
-setpriv --pdeathsig TERM tests/upstream-run --unpatched "$results/unpatched" <"$results/unpatched/tests" >"$results/unpatched/outcomes" &
+setpriv --pdeathsig TERM tests/upstream-run --profile base --unpatched "$results/unpatched" <"$results/unpatched/tests" >"$results/unpatched/outcomes" &
 unpatched=$!
 wait "$patched" || not_ok "the tests run on the patched kernel"
 wait "$unpatched" || not_ok "the tests run on the unpatched kernel"
@@ -54,7 +54,7 @@ for attempt in 1 2 3; do
 		! lost "$test" || broken "$test" || echo "$test $options"
 	done <"$results/patched/tests" >"$again/tests"
 	[[ -s $again/tests ]] || break
-	tests/upstream-run "$again" <"$again/tests" >"$again/outcomes" ||
+	tests/upstream-run --profile base "$again" <"$again/tests" >"$again/outcomes" ||
 		not_ok "the tests run again on the patched kernel"
 done
 
