@@ -8,7 +8,15 @@
 #include <unistd.h>
 
 #include "cli.h"
-#include "vmm/vmm.h"
+#include "vmm/boot.h"
+#include "vmm/control.h"
+#include "vmm/cpu.h"
+#include "vmm/demand.h"
+#include "vmm/machine.h"
+#include "vmm/memory.h"
+#include "vmm/outcome.h"
+#include "vmm/record.h"
+#include "vmm/state.h"
 
 #define DEFAULT_MEM	(256ull << 20)
 #define DEFAULT_APPEND	"console=ttyS0 panic=-1"

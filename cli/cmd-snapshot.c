@@ -12,8 +12,9 @@
 #include <unistd.h>
 
 #include "cli.h"
+#include "vmm/control.h"
 #include "vmm/new-file.h"
-#include "vmm/vmm.h"
+#include "vmm/outcome.h"
 
 static struct {
 	const char *control;

@@ -13,8 +13,10 @@ static const struct command {
 	{ "exec", cmd_exec, "run a program with guest memory as a file descriptor" },
 	{ "load", cmd_load, "populate guest memory from an image, and report" },
 	{ "probe", cmd_probe, "tell what this kernel can do, and why not what it can't" },
+#ifdef __x86_64__
 	{ "run", cmd_run, "boot Linux on guest memory, or go on with a saved machine" },
 	{ "snapshot", cmd_snapshot, "save a machine that gmem run runs" },
+#endif
 };
 
 static void usage(FILE *to)

@@ -5,7 +5,7 @@
  */
 #include <string.h>
 
-#include "vmm.h"
+#include "acpi.h"
 
 #define LOCAL_APIC	0xfee00000u
 #define IO_APIC		0xfec00000u

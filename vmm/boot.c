@@ -13,7 +13,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "vmm.h"
+#include "acpi.h"
+#include "boot.h"
+#include "memory.h"
+#include "outcome.h"
 
 /* What the kernel finds below 1 MiB, in one piece that is populated at once. */
 struct low_memory {

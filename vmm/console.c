@@ -6,7 +6,8 @@
 #include <termios.h>
 #include <unistd.h>
 
-#include "vmm.h"
+#include "console.h"
+#include "outcome.h"
 
 static struct termios cooked;
 

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -16,8 +17,13 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "control.h"
+#include "demand.h"
 #include "kvm-api.h"
-#include "vmm.h"
+#include "memory.h"
+#include "outcome.h"
+#include "pause.h"
+#include "state.h"
 
 #define PIECE		(1ull << 20)
 #define PROGRESS_MS	100.0

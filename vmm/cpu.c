@@ -10,8 +10,12 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "cpu.h"
+#include "demand.h"
 #include "kvm-api.h"
-#include "vmm.h"
+#include "memory.h"
+#include "outcome.h"
+#include "ports.h"
 
 #define MSR_MISC_ENABLE		0x1a0
 #define MISC_FAST_STRINGS	1

@@ -9,8 +9,11 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "demand.h"
 #include "kvm-api.h"
-#include "vmm.h"
+#include "memory.h"
+#include "outcome.h"
+#include "pause.h"
 
 #define MIN_SLOT	(1ull << 20)
 #define MAX_SLOTS	1024

@@ -8,7 +8,8 @@
 #include <unistd.h>
 
 #include "kvm-api.h"
-#include "vmm.h"
+#include "memory.h"
+#include "outcome.h"
 
 #define ZSTD_MAGIC	0xfd2fb528u
 

@@ -3,7 +3,10 @@
 #include <linux/kvm.h>
 #include <string.h>
 
-#include "vmm.h"
+#include "acpi.h"
+#include "outcome.h"
+#include "ports.h"
+#include "serial.h"
 
 #define KEYBOARD_COMMAND	0x64
 #define KEYBOARD_RESET		0xfe

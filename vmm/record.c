@@ -12,7 +12,8 @@
 #include <unistd.h>
 
 #include "new-file.h"
-#include "vmm.h"
+#include "outcome.h"
+#include "record.h"
 
 #define PRESENT		(1ull << 63)
 #define AT_ONCE		4096		/* pages */

@@ -4,7 +4,9 @@
 #include <linux/serial_reg.h>
 #include <sys/ioctl.h>
 
-#include "vmm.h"
+#include "console.h"
+#include "outcome.h"
+#include "serial.h"
 
 #define DIVISOR_LATCH	UART_LCR_DLAB
 

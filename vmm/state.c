@@ -5,11 +5,17 @@
  */
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "cpu.h"
+#include "demand.h"
 #include "kvm-api.h"
-#include "vmm.h"
+#include "memory.h"
+#include "outcome.h"
+#include "serial.h"
+#include "state.h"
 
 #define STATE_MAGIC	"gmem vm\n"
 #define STATE_VERSION	1

@@ -8,7 +8,7 @@
 #include <sys/syscall.h>
 
 #include "fuzz.h"
-#include "vmm/vmm.h"
+#include "vmm/machine.h"
 
 #define FAKE_KVM	1000000
 #define FAKE_VM		1000001

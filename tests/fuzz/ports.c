@@ -9,6 +9,9 @@
 #include <linux/kvm.h>
 
 #include "machine.h"
+#include "vmm/acpi.h"
+#include "vmm/ports.h"
+#include "vmm/serial.h"
 
 #define OFFSET	4096	/* of the data in KVM's shared page, and its room */
 #define ROOM	256

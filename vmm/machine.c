@@ -1,77 +1,26 @@
 // SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
-/* The machine as a whole: made, run, paused, taken apart. */
-#include <errno.h>
+/* The machine as a whole: made, run, taken apart. */
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "console.h"
+#include "control.h"
+#include "cpu.h"
+#include "demand.h"
 #include "kvm-api.h"
-#include "vmm.h"
+#include "machine.h"
+#include "memory.h"
+#include "outcome.h"
+#include "pause.h"
+#include "record.h"
+#include "serial.h"
+#include "typing.h"
 
-#define KICK		SIGUSR1
 #define TSS_ADDRESS	0xfffbd000ul	/* three pages that Intel's real mode takes */
-#define ESCAPE		0x01		/* Ctrl-A */
-
-double vmm_now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1e3 + ts.tv_nsec / 1e6;
-}
-
-int vmm_fail(struct vmm *vmm, const char *format, ...)
-{
-	va_list args;
-
-	pthread_mutex_lock(&vmm->lock);
-	if (!vmm->error[0]) {
-		va_start(args, format);
-		vsnprintf(vmm->error, sizeof(vmm->error), format, args);
-		va_end(args);
-	}
-	pthread_mutex_unlock(&vmm->lock);
-	return -1;
-}
-
-void vmm_wake(struct vmm *vmm)
-{
-	const uint64_t one = 1;
-
-	/* It fails only if it would overflow: then it is awake already. */
-	if (write(vmm->wake, &one, sizeof(one)) < 0)
-		return;
-}
-
-/* The first reason counts. */
-void vmm_end(struct vmm *vmm, enum vmm_outcome outcome)
-{
-	pthread_mutex_lock(&vmm->lock);
-	if (vmm->outcome == VMM_RUNNING)
-		vmm->outcome = outcome;
-	pthread_cond_broadcast(&vmm->changed);
-	pthread_mutex_unlock(&vmm->lock);
-	vmm_wake(vmm);
-}
-
-bool vmm_is_over(struct vmm *vmm)
-{
-	bool over;
-
-	pthread_mutex_lock(&vmm->lock);
-	over = vmm->outcome != VMM_RUNNING;
-	pthread_mutex_unlock(&vmm->lock);
-	return over;
-}
-
-/* -- making it ---------------------------------------------------------------------- */
 
 static int create_devices(struct vmm *vmm)
 {
@@ -86,7 +35,6 @@ static int create_devices(struct vmm *vmm)
 	return 0;
 }
 
-/* So that vmm_fail() and vmm_destroy() work. */
 void vmm_init(struct vmm *vmm)
 {
 	*vmm = (struct vmm){
@@ -157,96 +105,11 @@ void vmm_destroy(struct vmm *vmm)
 	pthread_mutex_destroy(&vmm->lock);
 }
 
-/* -- pausing it ----------------------------------------------------------------------- */
+/* -- running it --------------------------------------------------------------------- */
 
 static void on_kick(int sig)
 {
 	(void)sig;			/* it is there to interrupt KVM_RUN */
-}
-
-/* immediate_exit is for a processor that is about to enter the guest. */
-static void kick_cpus(struct vmm *vmm)
-{
-	for (unsigned int i = 0; i < vmm->nr_cpus; i++) {
-		if (!vmm->cpus[i].started)
-			continue;
-		vmm->cpus[i].run->immediate_exit = 1;
-		pthread_kill(vmm->cpus[i].thread, KICK);
-	}
-}
-
-static bool all_parked(const struct vmm *vmm)
-{
-	for (unsigned int i = 0; i < vmm->nr_cpus; i++)
-		if (!vmm->cpus[i].parked)
-			return false;
-	return true;
-}
-
-/*
- * On return no processor runs, and all that they asked for is done; -1: the guest
- * has ended. Several threads may have it paused at once.
- */
-int vmm_pause(struct vmm *vmm)
-{
-	bool over;
-
-	pthread_mutex_lock(&vmm->lock);
-	vmm->pauses++;
-	kick_cpus(vmm);
-	while (vmm->outcome == VMM_RUNNING && !all_parked(vmm))
-		pthread_cond_wait(&vmm->changed, &vmm->lock);
-	over = vmm->outcome != VMM_RUNNING;
-	pthread_mutex_unlock(&vmm->lock);
-	return over ? -1 : 0;
-}
-
-void vmm_resume(struct vmm *vmm)
-{
-	pthread_mutex_lock(&vmm->lock);
-	vmm->pauses--;
-	pthread_cond_broadcast(&vmm->changed);
-	pthread_mutex_unlock(&vmm->lock);
-}
-
-/* -- running it ------------------------------------------------------------------------- */
-
-/* What the user types; Ctrl-A x is for us, Ctrl-A Ctrl-A is Ctrl-A. */
-static size_t take_escapes(struct vmm *vmm, uint8_t *bytes, size_t len)
-{
-	struct console *c = &vmm->console;
-	size_t n = 0;
-
-	for (size_t i = 0; i < len; i++) {
-		if (c->escaped) {
-			c->escaped = false;
-			if (bytes[i] == 'x')
-				vmm_end(vmm, VMM_QUIT);
-			else
-				bytes[n++] = bytes[i];
-		} else if (bytes[i] == ESCAPE) {
-			c->escaped = true;
-		} else {
-			bytes[n++] = bytes[i];
-		}
-	}
-	return n;
-}
-
-/* False at the end. */
-static bool type(struct vmm *vmm, size_t room)
-{
-	uint8_t bytes[SERIAL_FIFO];
-	ssize_t n = read(STDIN_FILENO, bytes, room);
-
-	if (n < 0)
-		return errno == EINTR || errno == EAGAIN;
-	if (n == 0)
-		return false;
-	if (vmm->console.raw)
-		n = take_escapes(vmm, bytes, n);
-	serial_receive(vmm, bytes, n);
-	return true;
 }
 
 static void take_signal(struct vmm *vmm, int fd)
@@ -284,7 +147,7 @@ static void serve(struct vmm *vmm, int signals)
 		if (fds[CONTROL].revents)
 			control_accept(vmm);
 		if (room && fds[TYPING].revents)
-			typing = type(vmm, room);
+			typing = typing_read(vmm, room);
 	}
 }
 
@@ -292,7 +155,7 @@ static void serve(struct vmm *vmm, int signals)
 static void join_cpus(struct vmm *vmm)
 {
 	pthread_mutex_lock(&vmm->lock);
-	kick_cpus(vmm);
+	vmm_kick_cpus(vmm);
 	pthread_mutex_unlock(&vmm->lock);
 	for (unsigned int i = 0; i < vmm->nr_cpus; i++)
 		if (vmm->cpus[i].started)
@@ -307,7 +170,6 @@ static int start_cpus(struct vmm *vmm)
 	return 0;
 }
 
-/* Run until the outcome is clear. */
 int vmm_run(struct vmm *vmm)
 {
 	struct sigaction kick = { .sa_handler = on_kick };
@@ -320,7 +182,7 @@ int vmm_run(struct vmm *vmm)
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGHUP);
 	pthread_sigmask(SIG_BLOCK, &set, &old);
-	sigaction(KICK, &kick, NULL);
+	sigaction(VMM_KICK, &kick, NULL);
 	signal(SIGPIPE, SIG_IGN);
 
 	signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT OR LGPL-2.1-or-later */
+/* Run before all memory is populated. */
+#ifndef VMM_DEMAND_H
+#define VMM_DEMAND_H
+
+#include "vmm.h"
+
+int demand_create(struct vmm *vmm);
+int demand_begin(struct vmm *vmm, struct gmem *gmem, const char *image);
+int demand_touch(struct vmm *vmm, uint64_t offset, size_t len);
+int demand_start_background(struct vmm *vmm);
+int demand_finish(struct vmm *vmm);
+const struct gmem_stats *demand_stop(struct vmm *vmm);
+void demand_destroy(struct vmm *vmm);
+
+#endif

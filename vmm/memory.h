@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT OR LGPL-2.1-or-later */
+/* Guest memory: one guest_memfd, populated by libgmem. */
+#ifndef VMM_MEMORY_H
+#define VMM_MEMORY_H
+
+#include "vmm.h"
+
+int memory_create(struct vmm *vmm, size_t size);
+int memory_watch(struct vmm *vmm);
+int memory_add(struct vmm *vmm);
+int memory_add_absent(struct vmm *vmm, uint64_t slot_size);
+int memory_reveal(struct vmm *vmm, uint64_t offset);
+void memory_destroy(struct vmm *vmm);
+bool memory_offset(const struct memory *mem, uint64_t gpa, uint64_t *offset);
+int memory_put(struct vmm *vmm, uint64_t gpa, const void *bytes, size_t len, const char *what);
+int memory_put_file(struct vmm *vmm, uint64_t gpa, int fd, off_t pos, size_t len, const char *name);
+
+int memory_restore(struct vmm *vmm, const char *image);
+bool memory_image_is_zstd(int fd);
+
+/* What is populated from @from on: 1, or 0 if nothing is. */
+int memory_next_data(struct vmm *vmm, uint64_t from, struct gmem_range *range);
+
+#endif

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
+/* How the machine ends, what went wrong, and what the main thread is to look at. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "outcome.h"
+
+double vmm_now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1e3 + ts.tv_nsec / 1e6;
+}
+
+int vmm_fail(struct vmm *vmm, const char *format, ...)
+{
+	va_list args;
+
+	pthread_mutex_lock(&vmm->lock);
+	if (!vmm->error[0]) {
+		va_start(args, format);
+		vsnprintf(vmm->error, sizeof(vmm->error), format, args);
+		va_end(args);
+	}
+	pthread_mutex_unlock(&vmm->lock);
+	return -1;
+}
+
+void vmm_wake(struct vmm *vmm)
+{
+	const uint64_t one = 1;
+
+	/* It fails only if it would overflow: then it is awake already. */
+	if (write(vmm->wake, &one, sizeof(one)) < 0)
+		return;
+}
+
+void vmm_end(struct vmm *vmm, enum vmm_outcome outcome)
+{
+	pthread_mutex_lock(&vmm->lock);
+	if (vmm->outcome == VMM_RUNNING)
+		vmm->outcome = outcome;
+	pthread_cond_broadcast(&vmm->changed);
+	pthread_mutex_unlock(&vmm->lock);
+	vmm_wake(vmm);
+}
+
+bool vmm_is_over(struct vmm *vmm)
+{
+	bool over;
+
+	pthread_mutex_lock(&vmm->lock);
+	over = vmm->outcome != VMM_RUNNING;
+	pthread_mutex_unlock(&vmm->lock);
+	return over;
+}

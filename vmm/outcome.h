@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT OR LGPL-2.1-or-later */
+/* How the machine ends, what went wrong, and what the main thread is to look at. */
+#ifndef VMM_OUTCOME_H
+#define VMM_OUTCOME_H
+
+#include "vmm.h"
+
+/* Leave a message for who called, unless there is one: -1. */
+int vmm_fail(struct vmm *vmm, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* The first outcome counts. */
+void vmm_end(struct vmm *vmm, enum vmm_outcome outcome);
+bool vmm_is_over(struct vmm *vmm);
+
+/* The main thread has something to look at. */
+void vmm_wake(struct vmm *vmm);
+
+double vmm_now_ms(void);
+
+#endif
