@@ -80,7 +80,7 @@ static int read_source(struct gmem_demand *d, uint8_t *to, struct gmem_range ran
 /* Pages of zeros are left out where nothing was: holes are zeros, too. */
 static bool can_skip(const struct gmem_demand *d, const uint8_t *page, uint64_t offset)
 {
-	return target_is_fresh(&d->target, offset, d->g->page) && is_zero(page, d->g->page);
+	return gmem_target_is_fresh(&d->target, offset, d->g->page) && gmem_is_zero(page, d->g->page);
 }
 
 static int put_data(struct gmem_demand *d, const uint8_t *bytes, struct gmem_range range,
@@ -101,8 +101,8 @@ static int put_data(struct gmem_demand *d, const uint8_t *bytes, struct gmem_ran
 			at += page;
 		if (start == at)
 			break;
-		err = target_write(d->g, &d->target, range.offset + start,
-				   (const char *)bytes + start, at - start, &done);
+		err = gmem_target_write(d->g, &d->target, range.offset + start,
+					(const char *)bytes + start, at - start, &done);
 		if (err)
 			return err;
 		*written += done / page;
@@ -137,7 +137,7 @@ static int populate(struct gmem_demand *d, struct gmem_range range, uint64_t *wr
 {
 	int err = 0;
 
-	if (!target_is_fresh(&d->target, range.offset, range.length) || !source_has_hole(d, range))
+	if (!gmem_target_is_fresh(&d->target, range.offset, range.length) || !source_has_hole(d, range))
 		err = copy(d, range, written);
 	if (!err && d->populated) {
 		err = d->populated(&range, d->arg);
@@ -333,7 +333,7 @@ static int open_target(struct gmem_demand *d, int fd)
 	    g->method != GMEM_METHOD_MMAP)
 		return gmem_fail(g, -EOPNOTSUPP, "method %s: on demand it is write or mmap",
 				 gmem_method_name(g->method));
-	err = target_open(g, &d->target, fd, 0, d->length);
+	err = gmem_target_open(g, &d->target, fd, 0, d->length);
 	g->stats = (struct gmem_stats){
 		.method = d->target.by_copy ? GMEM_METHOD_MMAP : GMEM_METHOD_WRITE,
 		.why = g->why,
@@ -363,7 +363,7 @@ static struct gmem_demand *alloc_demand(size_t granules)
 
 static void destroy(struct gmem_demand *d)
 {
-	target_close(&d->target);
+	gmem_target_close(&d->target);
 	pthread_cond_destroy(&d->changed);
 	pthread_mutex_destroy(&d->lock);
 	free((void *)d->claimed);

@@ -40,7 +40,7 @@ static int create(struct gmem *g, int vm, uint64_t size, uint64_t flags)
 		return gmem_fail(g, err, "cannot create a guest_memfd with the flags %#" PRIx64 ": this kernel has %#" PRIx64 " for this VM",
 				 flags, supported);
 	return gmem_fail(g, err, "cannot create a guest_memfd of %" PRIu64 " bytes: %s",
-			 size, strerrordesc_np(-err));
+			 size, strerror(-err));
 }
 
 EXPORT int gmem_create(struct gmem *g, int vm, uint64_t size, uint64_t flags)
@@ -93,7 +93,7 @@ int gmem_examine(struct gmem *g, int fd, uint64_t *size)
 	int can = 0;
 
 	if (fstat(fd, &st))
-		return gmem_fail(g, -errno, "the guest memory's descriptor %d: %s", fd, strerrordesc_np(errno));
+		return gmem_fail(g, -errno, "the guest memory's descriptor %d: %s", fd, strerror(errno));
 	if (!S_ISREG(st.st_mode))
 		return gmem_fail(g, -EINVAL, "the guest memory's descriptor %d is no guest_memfd", fd);
 
@@ -196,7 +196,7 @@ int gmem_next(struct gmem *g, int fd, int can, uint64_t size, uint64_t from, str
 		return gmem_fail(g, -EOPNOTSUPP, "this guest_memfd does not tell what is populated: it can neither seek nor be mapped");
 
 	if (err && err != -ENXIO)
-		return gmem_fail(g, err, "cannot find out what is populated: %s", strerrordesc_np(-err));
+		return gmem_fail(g, err, "cannot find out what is populated: %s", strerror(-err));
 	return err;
 }
 

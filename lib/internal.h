@@ -65,10 +65,10 @@ struct ranges {
 };
 
 /* At the end; -ENOMEM. One that follows the last immediately becomes part of it. */
-int ranges_add(struct ranges *ranges, uint64_t offset, uint64_t length);
+int gmem_ranges_add(struct ranges *ranges, uint64_t offset, uint64_t length);
 
 /* In a sorted list, the first range that ends after @offset, or NULL. */
-const struct gmem_range *ranges_find(const struct ranges *ranges, uint64_t offset);
+const struct gmem_range *gmem_ranges_find(const struct ranges *ranges, uint64_t offset);
 
 /*
  * The target: the part of a guest_memfd that an operation populates.
@@ -92,27 +92,27 @@ int gmem_examine(struct gmem *g, int fd, uint64_t *size);
 int gmem_next(struct gmem *g, int fd, int can, uint64_t size, uint64_t from, struct gmem_range *range);
 
 /* Prepare for g's method, or for what serves it best. */
-int target_open(struct gmem *g, struct target *t, int fd, uint64_t offset, uint64_t length);
-void target_close(struct target *t);
+int gmem_target_open(struct gmem *g, struct target *t, int fd, uint64_t offset, uint64_t length);
+void gmem_target_close(struct target *t);
 
 /* The message for an error of writing at @offset. Returns @err. */
-int target_fail(struct gmem *g, int err, uint64_t offset);
+int gmem_target_fail(struct gmem *g, int err, uint64_t offset);
 
 /* Are these pages not populated, so that zeros need not be written? */
-bool target_is_fresh(const struct target *t, uint64_t offset, uint64_t length);
+bool gmem_target_is_fresh(const struct target *t, uint64_t offset, uint64_t length);
 
 /* Do so many bytes hold nothing but zeros? */
-bool is_zero(const void *bytes, size_t length);
+bool gmem_is_zero(const void *bytes, size_t length);
 
 /*
  * Write whole pages, all of them or as many as *done says.
  */
-int target_write(struct gmem *g, const struct target *t, uint64_t offset,
-		 const char *bytes, size_t length, size_t *done);
+int gmem_target_write(struct gmem *g, const struct target *t, uint64_t offset,
+		      const char *bytes, size_t length, size_t *done);
 
 /* Are they there? -EILSEQ if not. */
-int target_compare(struct gmem *g, const struct target *t, uint64_t offset,
-		   const char *bytes, size_t length);
+int gmem_target_compare(struct gmem *g, const struct target *t, uint64_t offset,
+			const char *bytes, size_t length);
 
 /*
  * The job: one populating operation, done by some workers.
@@ -131,7 +131,7 @@ struct worker {
 	struct job *job;
 	pthread_t thread;
 	struct piece *piece;	/* that is being done */
-	char *buffer;		/* a chunk, page-aligned, made by worker_buffer() */
+	char *buffer;		/* a chunk, page-aligned, made by gmem_worker_buffer() */
 	unsigned int index;
 	struct gmem_thread_stats stats;
 };
@@ -162,39 +162,39 @@ struct job {
 	sigset_t signals;		/* that the caller blocks */
 };
 
-int job_begin(struct job *job, struct gmem *g, uint64_t offset);
-int job_end(struct job *job, int err);
+int gmem_job_begin(struct job *job, struct gmem *g, uint64_t offset);
+int gmem_job_end(struct job *job, int err);
 
 /* How many bytes of whole pages a source takes; -EINVAL if it may not be padded. */
-int round_up_to_page(struct gmem *g, uint64_t length, uint64_t *rounded);
+int gmem_round_up_to_page(struct gmem *g, uint64_t length, uint64_t *rounded);
 
 /* The method is settled, given the target: note it, and why. */
-void job_choose(struct job *job, enum gmem_method method);
+void gmem_job_choose(struct job *job, enum gmem_method method);
 
 /* Plan to populate the target, g's order first. @data: where the source has no holes, NULL: everywhere. */
-int job_plan(struct job *job, const struct ranges *data);
-int job_add_piece(struct job *job, const struct piece *piece);
+int gmem_job_plan(struct job *job, const struct ranges *data);
+int gmem_job_add_piece(struct job *job, const struct piece *piece);
 
 /* Do the work on as many threads as pay, @max at most, and verify it. */
-int job_run(struct job *job, unsigned int max);
+int gmem_job_run(struct job *job, unsigned int max);
 
 /* The next piece to do, NULL if there is none or no sense in going on. */
-struct piece *worker_take(struct worker *w);
+struct piece *gmem_worker_take(struct worker *w);
 
 /* The worker's buffer; NULL: no memory, which has been told. */
-char *worker_buffer(struct worker *w);
+char *gmem_worker_buffer(struct worker *w);
 
 /* Populate the current piece, or what comes next, with whole pages. */
-int worker_put(struct worker *w, uint64_t offset, const char *bytes, size_t length);
+int gmem_worker_put(struct worker *w, uint64_t offset, const char *bytes, size_t length);
 
 /* The same with zeros. */
-int worker_put_zeros(struct worker *w, uint64_t offset, uint64_t length);
+int gmem_worker_put_zeros(struct worker *w, uint64_t offset, uint64_t length);
 
-/* @bytes were populated without worker_put(). */
-void worker_account(struct worker *w, uint64_t bytes, bool skipped);
+/* @bytes were populated without gmem_worker_put(). */
+void gmem_worker_account(struct worker *w, uint64_t bytes, bool skipped);
 
 /* Is there no sense in going on? -ECANCELED, or another worker's error. */
-int worker_interrupted(struct worker *w);
+int gmem_worker_interrupted(struct worker *w);
 
 /* @kvm_or_vm's answer to KVM_CHECK_EXTENSION, 0 if it has none. */
 int gmem_check_extension(int kvm_or_vm, int capability);
@@ -209,16 +209,16 @@ struct stream {
 };
 
 /* Let a pipe hold more. */
-void stream_widen(int fd);
+void gmem_stream_widen(int fd);
 
 /* read() that is cancelled by gmem_cancel(); @at is for the message. */
-ssize_t stream_read(struct gmem *g, int fd, void *buffer, size_t size, uint64_t at);
+ssize_t gmem_stream_read(struct gmem *g, int fd, void *buffer, size_t size, uint64_t at);
 
 /* @at bytes into it it has ended, with @rest bytes of a page in the buffer. */
-int stream_end(struct worker *w, const struct stream *source, uint64_t at, char *buffer, size_t rest);
+int gmem_stream_end(struct worker *w, const struct stream *source, uint64_t at, char *buffer, size_t rest);
 
 /* The target is full, @at bytes into the source: is that all there is? */
-int stream_expect_end(struct worker *w, const struct stream *source, uint64_t at);
+int gmem_stream_expect_end(struct worker *w, const struct stream *source, uint64_t at);
 
 struct file {
 	int fd;
@@ -226,16 +226,16 @@ struct file {
 };
 
 /* Where in the source the page at @offset of the target is from. */
-uint64_t file_at(const struct job *job, uint64_t offset);
+uint64_t gmem_file_at(const struct job *job, uint64_t offset);
 
 /* How many bytes of the source there are for these pages: the last may be cut off. */
-size_t file_want(const struct job *job, uint64_t offset, size_t length);
+size_t gmem_file_want(const struct job *job, uint64_t offset, size_t length);
 
 /* Reading the source at @at brought @n: an error, or 0, the end. */
-int file_fail(struct job *job, ssize_t n, uint64_t at);
+int gmem_file_fail(struct job *job, ssize_t n, uint64_t at);
 
 /* The io_uring pipelines: job->work for struct file and struct stream. */
-int uring_file(struct worker *w);
-int uring_stream(struct worker *w);
+int gmem_uring_file(struct worker *w);
+int gmem_uring_stream(struct worker *w);
 
 #endif /* GMEM_INTERNAL_H */

@@ -39,7 +39,7 @@ static void unblock_sigxfsz(struct job *job)
 	pthread_sigmask(SIG_SETMASK, &job->signals, NULL);
 }
 
-int job_begin(struct job *job, struct gmem *g, uint64_t offset)
+int gmem_job_begin(struct job *job, struct gmem *g, uint64_t offset)
 {
 	int err = gmem_begin(g);
 
@@ -77,7 +77,7 @@ static uint64_t up_to(const struct job *job)
 	return low;
 }
 
-int job_end(struct job *job, int err)
+int gmem_job_end(struct job *job, int err)
 {
 	struct gmem *g = job->g;
 	struct gmem_stats *s = &g->stats;
@@ -91,13 +91,13 @@ int job_end(struct job *job, int err)
 	s->direct = job->direct;
 	s->thread = g->thread;
 
-	target_close(&job->target);
+	gmem_target_close(&job->target);
 	free(job->piece);
 	unblock_sigxfsz(job);
 	return gmem_end(g, err);
 }
 
-int round_up_to_page(struct gmem *g, uint64_t length, uint64_t *rounded)
+int gmem_round_up_to_page(struct gmem *g, uint64_t length, uint64_t *rounded)
 {
 	uint64_t over = length % g->page;
 
@@ -111,7 +111,7 @@ int round_up_to_page(struct gmem *g, uint64_t length, uint64_t *rounded)
 	return 0;
 }
 
-void job_choose(struct job *job, enum gmem_method method)
+void gmem_job_choose(struct job *job, enum gmem_method method)
 {
 	const struct gmem *g = job->g;
 	const char *how = "this guest_memfd can be written";
@@ -133,7 +133,7 @@ void job_choose(struct job *job, enum gmem_method method)
  * The plan
  */
 
-int job_add_piece(struct job *job, const struct piece *piece)
+int gmem_job_add_piece(struct job *job, const struct piece *piece)
 {
 	struct piece *grown;
 	size_t room;
@@ -162,7 +162,7 @@ static int plan_range(struct job *job, uint64_t offset, uint64_t length, const s
 		stop = end;
 		piece = (struct piece) { .offset = offset };
 		if (data) {
-			next = ranges_find(data, offset);
+			next = gmem_ranges_find(data, offset);
 			piece.hole = !next || next->offset > offset;
 			if (next && piece.hole && next->offset < end)
 				stop = next->offset;
@@ -173,7 +173,7 @@ static int plan_range(struct job *job, uint64_t offset, uint64_t length, const s
 			stop = offset + job->g->chunk;
 
 		piece.length = stop - offset;
-		err = job_add_piece(job, &piece);
+		err = gmem_job_add_piece(job, &piece);
 		if (err)
 			return err;
 	}
@@ -275,7 +275,7 @@ static int plan_in_order(struct job *job, struct planned *planned, const struct 
 	return plan_unplanned(job, 0, t->length / g->page, planned, data);
 }
 
-int job_plan(struct job *job, const struct ranges *data)
+int gmem_job_plan(struct job *job, const struct ranges *data)
 {
 	const struct target *t = &job->target;
 	size_t words = t->length / job->g->page / 64 + 1;
@@ -326,7 +326,7 @@ static void tell_progress(struct job *job)
 		gmem_cancel(g);
 }
 
-int worker_interrupted(struct worker *w)
+int gmem_worker_interrupted(struct worker *w)
 {
 	struct job *job = w->job;
 
@@ -337,18 +337,18 @@ int worker_interrupted(struct worker *w)
 	return job->err;
 }
 
-struct piece *worker_take(struct worker *w)
+struct piece *gmem_worker_take(struct worker *w)
 {
 	struct job *job = w->job;
 	size_t i;
 
-	if (worker_interrupted(w))
+	if (gmem_worker_interrupted(w))
 		return NULL;
 	i = atomic_fetch_add(&job->next, 1);
 	return i < job->nr_pieces ? &job->piece[i] : NULL;
 }
 
-char *worker_buffer(struct worker *w)
+char *gmem_worker_buffer(struct worker *w)
 {
 	struct gmem *g = w->job->g;
 	void *buffer;
@@ -363,7 +363,7 @@ char *worker_buffer(struct worker *w)
 	return w->buffer;
 }
 
-void worker_account(struct worker *w, uint64_t bytes, bool skipped)
+void gmem_worker_account(struct worker *w, uint64_t bytes, bool skipped)
 {
 	struct job *job = w->job;
 
@@ -384,16 +384,16 @@ static size_t run_length(const struct job *job, uint64_t offset, const char *byt
 	size_t page = job->g->page, run;
 	bool other;
 
-	*skip = target_is_fresh(&job->target, offset, page) && is_zero(bytes, page);
+	*skip = gmem_target_is_fresh(&job->target, offset, page) && gmem_is_zero(bytes, page);
 	for (run = page; run < length; run += page) {
-		other = target_is_fresh(&job->target, offset + run, page) && is_zero(bytes + run, page);
+		other = gmem_target_is_fresh(&job->target, offset + run, page) && gmem_is_zero(bytes + run, page);
 		if (other != *skip)
 			break;
 	}
 	return run;
 }
 
-int worker_put(struct worker *w, uint64_t offset, const char *bytes, size_t length)
+int gmem_worker_put(struct worker *w, uint64_t offset, const char *bytes, size_t length)
 {
 	struct job *job = w->job;
 	bool skip = false;
@@ -401,7 +401,7 @@ int worker_put(struct worker *w, uint64_t offset, const char *bytes, size_t leng
 	int err;
 
 	for (; length; offset += run, bytes += run, length -= run) {
-		err = worker_interrupted(w);
+		err = gmem_worker_interrupted(w);
 		if (err)
 			return err;
 
@@ -410,40 +410,40 @@ int worker_put(struct worker *w, uint64_t offset, const char *bytes, size_t leng
 			run = run_length(job, offset, bytes, length, &skip);
 		if (skip) {
 			if (!job->comparing)
-				worker_account(w, run, true);
+				gmem_worker_account(w, run, true);
 			continue;
 		}
 		if (!job->comparing) {
-			err = target_write(job->g, &job->target, offset, bytes, run, &done);
-			worker_account(w, done, false);
+			err = gmem_target_write(job->g, &job->target, offset, bytes, run, &done);
+			gmem_worker_account(w, done, false);
 		}
 		if (!err && (job->comparing || job->compare_at_once))
-			err = target_compare(job->g, &job->target, offset, bytes, run);
+			err = gmem_target_compare(job->g, &job->target, offset, bytes, run);
 		if (err)
 			return err;
 	}
 	return 0;
 }
 
-int worker_put_zeros(struct worker *w, uint64_t offset, uint64_t length)
+int gmem_worker_put_zeros(struct worker *w, uint64_t offset, uint64_t length)
 {
 	size_t chunk = w->job->g->chunk, n;
 	char *zeros;
 	int err;
 
-	if (target_is_fresh(&w->job->target, offset, length)) {
+	if (gmem_target_is_fresh(&w->job->target, offset, length)) {
 		if (!w->job->comparing)
-			worker_account(w, length, true);
+			gmem_worker_account(w, length, true);
 		return 0;
 	}
 
-	zeros = worker_buffer(w);
+	zeros = gmem_worker_buffer(w);
 	if (!zeros)
 		return -ENOMEM;
 	memset(zeros, 0, chunk < length ? chunk : length);
 	for (; length; offset += n, length -= n) {
 		n = chunk < length ? chunk : length;
-		err = worker_put(w, offset, zeros, n);
+		err = gmem_worker_put(w, offset, zeros, n);
 		if (err)
 			return err;
 	}
@@ -531,7 +531,7 @@ static int run(struct job *job, struct worker *worker, unsigned int n)
 	return job->err;
 }
 
-int job_run(struct job *job, unsigned int max)
+int gmem_job_run(struct job *job, unsigned int max)
 {
 	struct gmem *g = job->g;
 	unsigned int n = choose_threads(job, max);

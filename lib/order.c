@@ -71,7 +71,7 @@ static int read_lines(struct gmem *g, FILE *file, struct ranges *ranges)
 		nr++;
 		if (found < 0)
 			return gmem_fail(g, found, "the order file's line %lu is not OFFSET LENGTH, both whole pages", nr);
-		if (found && ranges_add(ranges, range.offset, range.length))
+		if (found && gmem_ranges_add(ranges, range.offset, range.length))
 			return gmem_fail(g, -ENOMEM, "out of memory");
 	}
 	return ferror(file) ? gmem_fail(g, -EIO, "cannot read the order file") : 0;
@@ -89,7 +89,7 @@ EXPORT int gmem_order_read(struct gmem *g, int fd, struct gmem_range **ranges, s
 	copy = dup(fd);
 	file = copy < 0 ? NULL : fdopen(copy, "r");
 	if (!file) {
-		err = gmem_fail(g, -errno, "cannot read the order file: %s", strerrordesc_np(errno));
+		err = gmem_fail(g, -errno, "cannot read the order file: %s", strerror(errno));
 		if (copy >= 0)
 			close(copy);
 		return gmem_end(g, err);
@@ -143,11 +143,11 @@ EXPORT int gmem_order_write(struct gmem *g, int fd, const struct gmem_range *ran
 	if (err)
 		return err;
 	for (i = 0; i < n && !err; i++)
-		err = ranges_add(&list, ranges[i].offset, ranges[i].length);
+		err = gmem_ranges_add(&list, ranges[i].offset, ranges[i].length);
 	if (!err)
 		err = write_lines(fd, &list);
 	free(list.range);
 	if (err)
-		gmem_fail(g, err, "cannot write the order file: %s", strerrordesc_np(-err));
+		gmem_fail(g, err, "cannot write the order file: %s", strerror(-err));
 	return gmem_end(g, err);
 }

@@ -14,13 +14,13 @@ struct buffer {
 /* The last page, when the buffer ends within it. */
 static int put_tail(struct worker *w, uint64_t offset, const char *bytes, size_t length)
 {
-	char *page = worker_buffer(w);
+	char *page = gmem_worker_buffer(w);
 
 	if (!page)
 		return -ENOMEM;
 	memcpy(page, bytes, length);
 	memset(page + length, 0, w->job->g->page - length);
-	return worker_put(w, offset, page, w->job->g->page);
+	return gmem_worker_put(w, offset, page, w->job->g->page);
 }
 
 static int work(struct worker *w)
@@ -31,12 +31,12 @@ static int work(struct worker *w)
 	uint64_t at, n;
 	int err = 0;
 
-	while (!err && (w->piece = worker_take(w))) {
+	while (!err && (w->piece = gmem_worker_take(w))) {
 		at = w->piece->offset - t->offset;
 		n = source->length - at;
 		if (n > w->piece->length)
 			n = w->piece->length;
-		err = worker_put(w, w->piece->offset, source->bytes + at, n / page * page);
+		err = gmem_worker_put(w, w->piece->offset, source->bytes + at, n / page * page);
 		if (!err && n % page)
 			err = put_tail(w, w->piece->offset + n / page * page,
 				       source->bytes + at + n / page * page, n % page);
@@ -53,18 +53,18 @@ static int populate(struct job *job, int fd, uint64_t offset, struct buffer *sou
 	if (g->method == GMEM_METHOD_SENDFILE || g->method == GMEM_METHOD_IO_URING)
 		return gmem_fail(g, -EOPNOTSUPP, "method %s: a buffer has nothing to read from: use write or mmap",
 				 gmem_method_name(g->method));
-	err = round_up_to_page(g, source->length, &length);
+	err = gmem_round_up_to_page(g, source->length, &length);
 	if (!err)
-		err = target_open(g, &job->target, fd, offset, length);
+		err = gmem_target_open(g, &job->target, fd, offset, length);
 	if (err)
 		return err;
 
 	job->source = source;
 	job->work = work;
 	job->total = length;
-	job_choose(job, GMEM_METHOD_WRITE);
-	err = job_plan(job, NULL);
-	return err ?: job_run(job, UINT_MAX);
+	gmem_job_choose(job, GMEM_METHOD_WRITE);
+	err = gmem_job_plan(job, NULL);
+	return err ?: gmem_job_run(job, UINT_MAX);
 }
 
 EXPORT int gmem_populate_buffer(struct gmem *g, int fd, uint64_t offset,
@@ -72,7 +72,7 @@ EXPORT int gmem_populate_buffer(struct gmem *g, int fd, uint64_t offset,
 {
 	struct buffer source = { .bytes = buffer, .length = length };
 	struct job job;
-	int err = job_begin(&job, g, offset);
+	int err = gmem_job_begin(&job, g, offset);
 
-	return err ?: job_end(&job, populate(&job, fd, offset, &source));
+	return err ?: gmem_job_end(&job, populate(&job, fd, offset, &source));
 }

@@ -23,21 +23,21 @@ static int reopen(int fd, int flags)
 	return open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | flags);
 }
 
-uint64_t file_at(const struct job *job, uint64_t offset)
+uint64_t gmem_file_at(const struct job *job, uint64_t offset)
 {
 	const struct file *source = job->source;
 
 	return source->offset + (offset - job->target.offset);
 }
 
-int file_fail(struct job *job, ssize_t n, uint64_t at)
+int gmem_file_fail(struct job *job, ssize_t n, uint64_t at)
 {
 	if (n < 0)
-		return gmem_fail(job->g, n, "reading the source at %#" PRIx64 ": %s", at, strerrordesc_np(-n));
+		return gmem_fail(job->g, n, "reading the source at %#" PRIx64 ": %s", at, strerror(-n));
 	return gmem_fail(job->g, -ENODATA, "the source ends at %#" PRIx64 " now: it shrank meanwhile", at);
 }
 
-size_t file_want(const struct job *job, uint64_t offset, size_t length)
+size_t gmem_file_want(const struct job *job, uint64_t offset, size_t length)
 {
 	const struct file *source = job->source;
 	uint64_t left = source->length - (offset - job->target.offset);
@@ -52,8 +52,8 @@ size_t file_want(const struct job *job, uint64_t offset, size_t length)
 static int read_pages(struct worker *w, char *buffer, uint64_t offset, size_t length)
 {
 	const struct file *source = w->job->source;
-	size_t want = file_want(w->job, offset, length), got = 0;
-	uint64_t at = file_at(w->job, offset);
+	size_t want = gmem_file_want(w->job, offset, length), got = 0;
+	uint64_t at = gmem_file_at(w->job, offset);
 	ssize_t n;
 
 	while (got < want) {
@@ -61,7 +61,7 @@ static int read_pages(struct worker *w, char *buffer, uint64_t offset, size_t le
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
-			return file_fail(w->job, n ? -errno : 0, at + got);
+			return gmem_file_fail(w->job, n ? -errno : 0, at + got);
 		got += n;
 	}
 	memset(buffer + want, 0, length - want);
@@ -70,22 +70,22 @@ static int read_pages(struct worker *w, char *buffer, uint64_t offset, size_t le
 
 static int put_by_reading(struct worker *w, uint64_t offset, uint64_t length)
 {
-	char *buffer = worker_buffer(w);
+	char *buffer = gmem_worker_buffer(w);
 	int err;
 
 	if (!buffer)
 		return -ENOMEM;
 	err = read_pages(w, buffer, offset, length);
-	return err ?: worker_put(w, offset, buffer, length);
+	return err ?: gmem_worker_put(w, offset, buffer, length);
 }
 
 static int work(struct worker *w)
 {
 	int err = 0;
 
-	while (!err && (w->piece = worker_take(w))) {
+	while (!err && (w->piece = gmem_worker_take(w))) {
 		if (w->piece->hole)
-			err = worker_put_zeros(w, w->piece->offset, w->piece->length);
+			err = gmem_worker_put_zeros(w, w->piece->offset, w->piece->length);
 		else
 			err = put_by_reading(w, w->piece->offset, w->piece->length);
 	}
@@ -102,21 +102,21 @@ static int splice_pages(struct worker *w, const int pipe[2], uint64_t offset, ui
 {
 	const struct file *source = w->job->source;
 	size_t page = w->job->g->page, in_pipe = 0;
-	off_t from = file_at(w->job, offset), to = offset;
+	off_t from = gmem_file_at(w->job, offset), to = offset;
 	uint64_t end = from + length;
 	ssize_t n;
 	int err;
 
 	while ((uint64_t)to < offset + length) {
-		err = worker_interrupted(w);
+		err = gmem_worker_interrupted(w);
 		if (err)
 			return err;
 		if ((uint64_t)from < end) {
 			n = splice(source->fd, &from, pipe[1], NULL, end - from, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
 			if (n < 0 && errno != EINTR && (errno != EAGAIN || in_pipe < page))
-				return file_fail(w->job, -errno, from);
+				return gmem_file_fail(w->job, -errno, from);
 			if (!n)
-				return file_fail(w->job, 0, from);
+				return gmem_file_fail(w->job, 0, from);
 			if (n > 0)
 				in_pipe += n;
 		}
@@ -126,9 +126,9 @@ static int splice_pages(struct worker *w, const int pipe[2], uint64_t offset, ui
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
-			return target_fail(w->job->g, n ? -errno : -EIO, to);
+			return gmem_target_fail(w->job->g, n ? -errno : -EIO, to);
 		in_pipe -= n;
-		worker_account(w, n, false);
+		gmem_worker_account(w, n, false);
 	}
 	return 0;
 }
@@ -142,7 +142,7 @@ static int splice_work(struct worker *w)
 	if (job->comparing)
 		return work(w);
 	if (pipe2(pipe, O_CLOEXEC))
-		return gmem_fail(job->g, -errno, "cannot make a pipe: %s", strerrordesc_np(errno));
+		return gmem_fail(job->g, -errno, "cannot make a pipe: %s", strerror(errno));
 	/*
 	 * The larger the fewer calls; as large as the user may. One page is too little
 	 * where the source's pages are not those of the target: its only slot can be
@@ -150,12 +150,12 @@ static int splice_work(struct worker *w)
 	 */
 	fcntl(pipe[1], F_SETPIPE_SZ, (int)(job->g->chunk > page ? job->g->chunk : 2 * page));
 
-	while (!err && (w->piece = worker_take(w))) {
+	while (!err && (w->piece = gmem_worker_take(w))) {
 		if (w->piece->hole) {
-			err = worker_put_zeros(w, w->piece->offset, w->piece->length);
+			err = gmem_worker_put_zeros(w, w->piece->offset, w->piece->length);
 			continue;
 		}
-		want = file_want(job, w->piece->offset, w->piece->length);
+		want = gmem_file_want(job, w->piece->offset, w->piece->length);
 		whole = want / page * page;
 		err = splice_pages(w, pipe, w->piece->offset, whole);
 		if (!err && want > whole)
@@ -191,7 +191,7 @@ static int find_data(struct job *job, struct ranges *data)
 		to = (to + page - 1) / page * page;
 		if (to > job->target.offset + job->target.length)
 			to = job->target.offset + job->target.length;
-		err = to > from ? ranges_add(data, from, to - from) : 0;
+		err = to > from ? gmem_ranges_add(data, from, to - from) : 0;
 		if (err)
 			return err;
 		at = hole;
@@ -207,7 +207,7 @@ static int plan(struct job *job)
 	if (err == -ENOMEM)
 		gmem_fail(job->g, err, "out of memory");
 	else
-		err = job_plan(job, err ? NULL : &data);	/* it cannot tell: all of it is data */
+		err = gmem_job_plan(job, err ? NULL : &data);	/* it cannot tell: all of it is data */
 	free(data.range);
 	return err;
 }
@@ -219,12 +219,12 @@ static int file_length(struct gmem *g, struct file *source)
 	off_t size;
 
 	if (fstat(source->fd, &st))
-		return gmem_fail(g, -errno, "the source: %s", strerrordesc_np(errno));
+		return gmem_fail(g, -errno, "the source: %s", strerror(errno));
 	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
 		return gmem_fail(g, -EINVAL, "the source is neither a file nor a block device: it can only be read as a stream");
 	size = S_ISREG(st.st_mode) ? st.st_size : lseek(source->fd, 0, SEEK_END);
 	if (size < 0)
-		return gmem_fail(g, -errno, "the source's size: %s", strerrordesc_np(errno));
+		return gmem_fail(g, -errno, "the source's size: %s", strerror(errno));
 
 	if (source->offset > (uint64_t)size ||
 	    (source->length != GMEM_ALL && source->length > size - source->offset))
@@ -250,15 +250,15 @@ static void choose(struct job *job)
 	switch (method) {
 	case GMEM_METHOD_SENDFILE:
 		job->work = splice_work;
-		job_choose(job, GMEM_METHOD_SENDFILE);
+		gmem_job_choose(job, GMEM_METHOD_SENDFILE);
 		break;
 	case GMEM_METHOD_IO_URING:
-		job->work = uring_file;
-		job_choose(job, GMEM_METHOD_IO_URING);
+		job->work = gmem_uring_file;
+		gmem_job_choose(job, GMEM_METHOD_IO_URING);
 		break;
 	default:
 		job->work = work;
-		job_choose(job, GMEM_METHOD_WRITE);
+		gmem_job_choose(job, GMEM_METHOD_WRITE);
 	}
 }
 
@@ -270,9 +270,9 @@ static int populate_open(struct job *job, int fd, uint64_t offset, struct file *
 
 	err = file_length(g, source);
 	if (!err)
-		err = round_up_to_page(g, source->length, &length);
+		err = gmem_round_up_to_page(g, source->length, &length);
 	if (!err)
-		err = target_open(g, &job->target, fd, offset, length);
+		err = gmem_target_open(g, &job->target, fd, offset, length);
 	if (err)
 		return err;
 
@@ -280,7 +280,7 @@ static int populate_open(struct job *job, int fd, uint64_t offset, struct file *
 	job->total = length;
 	choose(job);
 	err = plan(job);
-	return err ?: job_run(job, UINT_MAX);
+	return err ?: gmem_job_run(job, UINT_MAX);
 }
 
 /* O_DIRECT where it can be had: not every file system has it, or at any offset. */
@@ -315,7 +315,7 @@ EXPORT int gmem_populate_file(struct gmem *g, int fd, uint64_t offset,
 {
 	struct file file = { .fd = source, .offset = source_offset, .length = length };
 	struct job job;
-	int err = job_begin(&job, g, offset);
+	int err = gmem_job_begin(&job, g, offset);
 
-	return err ?: job_end(&job, populate(&job, fd, offset, &file));
+	return err ?: gmem_job_end(&job, populate(&job, fd, offset, &file));
 }

@@ -12,7 +12,7 @@
 
 #define PIPE_SIZE	(1 << 20)
 
-ssize_t stream_read(struct gmem *g, int fd, void *buffer, size_t size, uint64_t at)
+ssize_t gmem_stream_read(struct gmem *g, int fd, void *buffer, size_t size, uint64_t at)
 {
 	struct pollfd wait[] = {
 		{ .fd = fd, .events = POLLIN },
@@ -22,7 +22,7 @@ ssize_t stream_read(struct gmem *g, int fd, void *buffer, size_t size, uint64_t 
 
 	for (;;) {
 		if (poll(wait, 2, -1) < 0 && errno != EINTR)
-			return gmem_fail(g, -errno, "waiting for the source: %s", strerrordesc_np(errno));
+			return gmem_fail(g, -errno, "waiting for the source: %s", strerror(errno));
 		if (wait[1].revents && gmem_woken_to_cancel(g))
 			return gmem_fail(g, -ECANCELED, "cancelled");
 		if (!wait[0].revents)
@@ -31,7 +31,7 @@ ssize_t stream_read(struct gmem *g, int fd, void *buffer, size_t size, uint64_t 
 		if (n >= 0)
 			return n;
 		if (errno != EINTR && errno != EAGAIN)
-			return gmem_fail(g, -errno, "reading the source at %#" PRIx64 ": %s", at, strerrordesc_np(errno));
+			return gmem_fail(g, -errno, "reading the source at %#" PRIx64 ": %s", at, strerror(errno));
 	}
 }
 
@@ -39,7 +39,7 @@ ssize_t stream_read(struct gmem *g, int fd, void *buffer, size_t size, uint64_t 
  * The larger a pipe the fewer times its ends wait for each other. It does not
  * matter if that fails: it is no pipe, or as large as this user may make it.
  */
-void stream_widen(int fd)
+void gmem_stream_widen(int fd)
 {
 	int size = fcntl(fd, F_GETPIPE_SZ);
 
@@ -55,7 +55,7 @@ static ssize_t fill(struct worker *w, char *buffer, uint64_t at, size_t want)
 	ssize_t n;
 
 	while (got < want) {
-		n = stream_read(w->job->g, source->fd, buffer + got, want - got, at + got);
+		n = gmem_stream_read(w->job->g, source->fd, buffer + got, want - got, at + got);
 		if (n < 0)
 			return n;
 		if (!n)
@@ -65,7 +65,7 @@ static ssize_t fill(struct worker *w, char *buffer, uint64_t at, size_t want)
 	return got;
 }
 
-int stream_end(struct worker *w, const struct stream *source, uint64_t at, char *buffer, size_t rest)
+int gmem_stream_end(struct worker *w, const struct stream *source, uint64_t at, char *buffer, size_t rest)
 {
 	struct gmem *g = w->job->g;
 
@@ -78,17 +78,17 @@ int stream_end(struct worker *w, const struct stream *source, uint64_t at, char 
 		return gmem_fail(g, -EINVAL, "the source ended after %" PRIu64 " bytes, %zu into a page: ask for padding to fill that with zeros",
 				 at, rest);
 	memset(buffer + rest, 0, g->page - rest);
-	return worker_put(w, w->job->target.offset + at - rest, buffer, g->page);
+	return gmem_worker_put(w, w->job->target.offset + at - rest, buffer, g->page);
 }
 
-int stream_expect_end(struct worker *w, const struct stream *source, uint64_t at)
+int gmem_stream_expect_end(struct worker *w, const struct stream *source, uint64_t at)
 {
 	char byte;
 	ssize_t n;
 
 	if (source->length != GMEM_ALL)
 		return 0;
-	n = stream_read(w->job->g, source->fd, &byte, 1, at);
+	n = gmem_stream_read(w->job->g, source->fd, &byte, 1, at);
 	if (n > 0)
 		return gmem_fail(w->job->g, -ENOSPC, "the source is larger than the %" PRIu64 " bytes that there is room for", at);
 	return n;
@@ -106,12 +106,12 @@ static int work(struct worker *w)
 
 	if (source->length < room)
 		room = source->length;
-	buffer = worker_buffer(w);
+	buffer = gmem_worker_buffer(w);
 	if (!buffer)
 		return -ENOMEM;
 
 	while (at < room) {
-		err = worker_interrupted(w);
+		err = gmem_worker_interrupted(w);
 		if (err)
 			return err;
 		want = room - at < job->g->chunk ? room - at : job->g->chunk;
@@ -120,14 +120,14 @@ static int work(struct worker *w)
 			return n;
 
 		whole = n / page * page;
-		err = worker_put(w, job->target.offset + at, buffer, whole);
+		err = gmem_worker_put(w, job->target.offset + at, buffer, whole);
 		if (err)
 			return err;
 		at += n;
 		if (n % page || (size_t)n < want)
-			return stream_end(w, source, at, buffer + whole, n % page);
+			return gmem_stream_end(w, source, at, buffer + whole, n % page);
 	}
-	return stream_expect_end(w, source, at);
+	return gmem_stream_expect_end(w, source, at);
 }
 
 static int populate(struct job *job, int fd, uint64_t offset, struct stream *source)
@@ -140,21 +140,21 @@ static int populate(struct job *job, int fd, uint64_t offset, struct stream *sou
 		return gmem_fail(g, -EOPNOTSUPP, "method sendfile: a stream's chunks are not whole pages: use write, mmap or io_uring");
 	/* poll() ignores a descriptor below 0. */
 	if (fcntl(source->fd, F_GETFD) < 0)
-		return gmem_fail(g, -errno, "the source: %s", strerrordesc_np(errno));
+		return gmem_fail(g, -errno, "the source: %s", strerror(errno));
 	if (source->length != GMEM_ALL)
-		err = round_up_to_page(g, source->length, &length);
+		err = gmem_round_up_to_page(g, source->length, &length);
 	if (!err)
-		err = target_open(g, &job->target, fd, offset, length);
+		err = gmem_target_open(g, &job->target, fd, offset, length);
 	if (err)
 		return err;
 
-	stream_widen(source->fd);
+	gmem_stream_widen(source->fd);
 	job->source = source;
 	job->total = source->length == GMEM_ALL ? 0 : length;
 	job->compare_at_once = g->verify;
-	job->work = g->method == GMEM_METHOD_IO_URING ? uring_stream : work;
-	job_choose(job, g->method == GMEM_METHOD_IO_URING ? GMEM_METHOD_IO_URING : GMEM_METHOD_WRITE);
-	return job_run(job, 1);
+	job->work = g->method == GMEM_METHOD_IO_URING ? gmem_uring_stream : work;
+	gmem_job_choose(job, g->method == GMEM_METHOD_IO_URING ? GMEM_METHOD_IO_URING : GMEM_METHOD_WRITE);
+	return gmem_job_run(job, 1);
 }
 
 EXPORT int gmem_populate_stream(struct gmem *g, int fd, uint64_t offset,
@@ -162,7 +162,7 @@ EXPORT int gmem_populate_stream(struct gmem *g, int fd, uint64_t offset,
 {
 	struct stream stream = { .fd = source, .length = length };
 	struct job job;
-	int err = job_begin(&job, g, offset);
+	int err = gmem_job_begin(&job, g, offset);
 
-	return err ?: job_end(&job, populate(&job, fd, offset, &stream));
+	return err ?: gmem_job_end(&job, populate(&job, fd, offset, &stream));
 }

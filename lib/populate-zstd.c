@@ -30,14 +30,14 @@ static int input_fill(struct input *input)
 	ssize_t n;
 
 	if (!input->image->is_file) {
-		n = stream_read(input->g, input->image->out.fd, buffer, input->room, input->at);
+		n = gmem_stream_read(input->g, input->image->out.fd, buffer, input->room, input->at);
 	} else {
 		do
 			n = pread(input->image->out.fd, buffer, input->room, input->at);
 		while (n < 0 && errno == EINTR);
 		if (n < 0)
 			n = gmem_fail(input->g, -errno, "reading the source at %#" PRIx64 ": %s",
-				      input->at, strerrordesc_np(errno));
+				      input->at, strerror(errno));
 	}
 	if (n < 0)
 		return n;
@@ -63,7 +63,7 @@ static int output_flush(struct output *o)
 {
 	size_t page = o->w->job->g->page, whole = o->fill / page * page;
 	uint64_t offset = o->w->piece ? o->w->piece->offset : o->w->job->target.offset;
-	int err = worker_put(o->w, offset + o->at, o->buffer, whole);
+	int err = gmem_worker_put(o->w, offset + o->at, o->buffer, whole);
 
 	if (err)
 		return err;
@@ -115,7 +115,7 @@ static int decompress(struct output *o, struct input *input, ZSTD_DStream *zstd,
 	int err;
 
 	for (;;) {
-		err = worker_interrupted(o->w);
+		err = gmem_worker_interrupted(o->w);
 		if (err)
 			return err;
 		if (!o->more_is_error && o->at + o->fill == o->room)
@@ -145,7 +145,7 @@ static int decompress(struct output *o, struct input *input, ZSTD_DStream *zstd,
 static int with_zstd(struct worker *w, uint64_t at, int (*fn)(struct output *o, struct input *input, ZSTD_DStream *zstd))
 {
 	struct input input = { .g = w->job->g, .image = w->job->source, .at = at };
-	struct output o = { .w = w, .buffer = worker_buffer(w) };
+	struct output o = { .w = w, .buffer = gmem_worker_buffer(w) };
 	ZSTD_DStream *zstd = ZSTD_createDStream();
 	int err = -ENOMEM;
 
@@ -178,7 +178,7 @@ static int all_frames(struct output *o, struct input *input, ZSTD_DStream *zstd)
 		o->room = image->out.length;
 
 	err = decompress(o, input, zstd, false);
-	return err ?: stream_end(o->w, &image->out, o->at + o->fill, o->buffer, o->fill);
+	return err ?: gmem_stream_end(o->w, &image->out, o->at + o->fill, o->buffer, o->fill);
 }
 
 static int work_in_sequence(struct worker *w)
@@ -197,7 +197,7 @@ static int own_frames(struct output *o, struct input *input, ZSTD_DStream *zstd)
 	uint64_t left;
 	int err = 0;
 
-	while (!err && (w->piece = worker_take(w))) {
+	while (!err && (w->piece = gmem_worker_take(w))) {
 		left = image->out.length - (w->piece->offset - w->job->target.offset);
 		o->room = left < w->piece->length ? left : w->piece->length;
 		o->at = 0;
@@ -214,7 +214,7 @@ static int own_frames(struct output *o, struct input *input, ZSTD_DStream *zstd)
 					w->piece->source);
 		if (!err && o->fill) {
 			memset(o->buffer + o->fill, 0, w->job->g->page - o->fill);
-			err = worker_put(w, w->piece->offset + o->at, o->buffer, w->job->g->page);
+			err = gmem_worker_put(w, w->piece->offset + o->at, o->buffer, w->job->g->page);
 		}
 	}
 	return err;
@@ -305,7 +305,7 @@ static uint64_t plan_frames(struct job *job, const struct image *image)
 			return 0;
 		piece.length = (content + page - 1) / page * page;
 		total += content;
-		if (job_add_piece(job, &piece))
+		if (gmem_job_add_piece(job, &piece))
 			return 0;
 	}
 	return job->nr_pieces > 1 ? total : 0;
@@ -358,16 +358,16 @@ static int populate_in_parallel(struct job *job, int fd, uint64_t offset, struct
 
 	for (i = 0; i < job->nr_pieces; i++)
 		job->piece[i].offset += offset;
-	err = round_up_to_page(job->g, image->out.length, &job->total);
+	err = gmem_round_up_to_page(job->g, image->out.length, &job->total);
 	if (!err)
-		err = target_open(job->g, &job->target, fd, offset, job->total);
+		err = gmem_target_open(job->g, &job->target, fd, offset, job->total);
 	if (err)
 		return err;
 
 	job->work = work_in_parallel;
-	job_choose(job, GMEM_METHOD_WRITE);
+	gmem_job_choose(job, GMEM_METHOD_WRITE);
 	err = order_frames(job);
-	return err ?: job_run(job, UINT_MAX);
+	return err ?: gmem_job_run(job, UINT_MAX);
 }
 
 static int populate_in_sequence(struct job *job, int fd, uint64_t offset, struct image *image)
@@ -380,19 +380,19 @@ static int populate_in_sequence(struct job *job, int fd, uint64_t offset, struct
 	job->nr_pieces = job->room = 0;
 
 	if (image->out.length != GMEM_ALL)
-		err = round_up_to_page(job->g, image->out.length, &length);
+		err = gmem_round_up_to_page(job->g, image->out.length, &length);
 	if (!err)
-		err = target_open(job->g, &job->target, fd, offset, length);
+		err = gmem_target_open(job->g, &job->target, fd, offset, length);
 	if (err)
 		return err;
 
 	if (!image->is_file)
-		stream_widen(image->out.fd);
+		gmem_stream_widen(image->out.fd);
 	job->total = length == GMEM_ALL ? 0 : length;
 	job->compare_at_once = job->g->verify;
 	job->work = work_in_sequence;
-	job_choose(job, GMEM_METHOD_WRITE);
-	return job_run(job, 1);
+	gmem_job_choose(job, GMEM_METHOD_WRITE);
+	return gmem_job_run(job, 1);
 }
 
 static int populate(struct job *job, int fd, uint64_t offset, struct image *image)
@@ -405,7 +405,7 @@ static int populate(struct job *job, int fd, uint64_t offset, struct image *imag
 		return gmem_fail(g, -EOPNOTSUPP, "method %s: a compressed image has to be decompressed in between: use write or mmap",
 				 gmem_method_name(g->method));
 	if (fstat(image->out.fd, &st))
-		return gmem_fail(g, -errno, "the source: %s", strerrordesc_np(errno));
+		return gmem_fail(g, -errno, "the source: %s", strerror(errno));
 	image->is_file = S_ISREG(st.st_mode);
 	job->source = image;
 
@@ -427,7 +427,7 @@ EXPORT int gmem_zstd_size(struct gmem *g, int source, uint64_t *size)
 	if (err)
 		return err;
 	if (fstat(source, &st))
-		return gmem_end(g, gmem_fail(g, -errno, "the source: %s", strerrordesc_np(errno)));
+		return gmem_end(g, gmem_fail(g, -errno, "the source: %s", strerror(errno)));
 
 	while (!err && at < (uint64_t)st.st_size) {
 		content = next_frame(source, &at, &skippable);
@@ -444,7 +444,7 @@ EXPORT int gmem_populate_zstd(struct gmem *g, int fd, uint64_t offset,
 {
 	struct image image = { .out = { .fd = source, .length = length } };
 	struct job job;
-	int err = job_begin(&job, g, offset);
+	int err = gmem_job_begin(&job, g, offset);
 
-	return err ?: job_end(&job, populate(&job, fd, offset, &image));
+	return err ?: gmem_job_end(&job, populate(&job, fd, offset, &image));
 }

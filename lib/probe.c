@@ -94,7 +94,7 @@ static void why_no_kvm(char *why, size_t size, int err)
 		hint = ": is this user in the group kvm?";
 	else if (err == EBUSY)
 		hint = ": another hypervisor uses it";
-	snprintf(why, size, "/dev/kvm: %s%s", strerrordesc_np(err), hint);
+	snprintf(why, size, "/dev/kvm: %s%s", strerror(err), hint);
 }
 
 /* Each feature depends on what comes before: @why names the first that lacks. */
@@ -197,7 +197,7 @@ EXPORT int gmem_probe(struct gmem *g, int vm, struct gmem_probe **result)
 			vm = own_vm = ioctl(kvm, KVM_CREATE_VM, 0L);
 		while (vm < 0 && errno == EINTR);
 		if (vm < 0)
-			snprintf(why, sizeof(why), "KVM cannot create a VM: %s", strerrordesc_np(errno));
+			snprintf(why, sizeof(why), "KVM cannot create a VM: %s", strerror(errno));
 	}
 	/* The caller's VM can be asked even where /dev/kvm is out of reach. */
 	probe_vm(p, vm, vm < 0 ? why : NULL);

@@ -4,7 +4,7 @@
 
 #include "internal.h"
 
-int ranges_add(struct ranges *ranges, uint64_t offset, uint64_t length)
+int gmem_ranges_add(struct ranges *ranges, uint64_t offset, uint64_t length)
 {
 	struct gmem_range *last = ranges->nr ? &ranges->range[ranges->nr - 1] : NULL, *grown;
 	size_t room;
@@ -25,7 +25,7 @@ int ranges_add(struct ranges *ranges, uint64_t offset, uint64_t length)
 	return 0;
 }
 
-const struct gmem_range *ranges_find(const struct ranges *ranges, uint64_t offset)
+const struct gmem_range *gmem_ranges_find(const struct ranges *ranges, uint64_t offset)
 {
 	size_t low = 0, high = ranges->nr, middle;
 

@@ -38,10 +38,10 @@ static const char *advice(int err)
 	}
 }
 
-int target_fail(struct gmem *g, int err, uint64_t offset)
+int gmem_target_fail(struct gmem *g, int err, uint64_t offset)
 {
 	return gmem_fail(g, err, "writing guest memory at %#" PRIx64 ": %s%s",
-			 offset, strerrordesc_np(-err), advice(err));
+			 offset, strerror(-err), advice(err));
 }
 
 /* Zeros can be skipped where nothing has been populated: find out where that is. */
@@ -66,7 +66,7 @@ static int find_populated(struct gmem *g, struct target *t)
 		if (err == -ENXIO)
 			break;
 		if (!err && range.offset < end)
-			err = ranges_add(&t->populated, range.offset, range.length);
+			err = gmem_ranges_add(&t->populated, range.offset, range.length);
 		if (err)
 			return err == -ENOMEM ? gmem_fail(g, err, "out of memory") : err;
 		offset = range.offset + range.length;
@@ -93,7 +93,7 @@ static int choose(struct gmem *g, struct target *t)
 	return 0;
 }
 
-int target_open(struct gmem *g, struct target *t, int fd, uint64_t offset, uint64_t length)
+int gmem_target_open(struct gmem *g, struct target *t, int fd, uint64_t offset, uint64_t length)
 {
 	int err;
 
@@ -123,13 +123,13 @@ int target_open(struct gmem *g, struct target *t, int fd, uint64_t offset, uint6
 			      MAP_SHARED, fd, offset);
 		if (t->map == MAP_FAILED) {
 			t->map = NULL;
-			return gmem_fail(g, -errno, "cannot map the guest memory: %s", strerrordesc_np(errno));
+			return gmem_fail(g, -errno, "cannot map the guest memory: %s", strerror(errno));
 		}
 	}
 	return find_populated(g, t);
 }
 
-void target_close(struct target *t)
+void gmem_target_close(struct target *t)
 {
 	if (t->map)
 		munmap(t->map, t->length);
@@ -137,27 +137,18 @@ void target_close(struct target *t)
 	memset(t, 0, sizeof(*t));
 }
 
-const char *target_why(const struct target *t)
-{
-	if (t->by_copy && t->can & GMEM_CAN_WRITE)
-		return "as asked";
-	if (t->by_copy)
-		return "this guest_memfd can be mapped, but not written";
-	return "this guest_memfd can be written";
-}
-
-bool target_is_fresh(const struct target *t, uint64_t offset, uint64_t length)
+bool gmem_target_is_fresh(const struct target *t, uint64_t offset, uint64_t length)
 {
 	const struct gmem_range *next;
 
 	if (!t->skip)
 		return false;
-	next = ranges_find(&t->populated, offset);
+	next = gmem_ranges_find(&t->populated, offset);
 	return !next || next->offset >= offset + length;
 }
 
 /* memcmp() is as fast as memory, and stops at the first byte that differs. */
-bool is_zero(const void *bytes, size_t length)
+bool gmem_is_zero(const void *bytes, size_t length)
 {
 	static const char zeros[4096];
 	const char *p = bytes;
@@ -185,7 +176,7 @@ static int write_by_copy(const struct target *t, uint64_t offset,
 	return 0;
 }
 
-int target_write(struct gmem *g, const struct target *t, uint64_t offset,
+int gmem_target_write(struct gmem *g, const struct target *t, uint64_t offset,
 		 const char *bytes, size_t length, size_t *done)
 {
 	ssize_t n;
@@ -195,7 +186,7 @@ int target_write(struct gmem *g, const struct target *t, uint64_t offset,
 	if (t->by_copy) {
 		err = write_by_copy(t, offset, bytes, length);
 		if (err)
-			return target_fail(g, err, offset);
+			return gmem_target_fail(g, err, offset);
 		*done = length;
 		return 0;
 	}
@@ -205,13 +196,13 @@ int target_write(struct gmem *g, const struct target *t, uint64_t offset,
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
-			return target_fail(g, n ? -errno : -EIO, offset + *done);
+			return gmem_target_fail(g, n ? -errno : -EIO, offset + *done);
 		*done += n;
 	}
 	return 0;
 }
 
-int target_compare(struct gmem *g, const struct target *t, uint64_t offset,
+int gmem_target_compare(struct gmem *g, const struct target *t, uint64_t offset,
 		   const char *bytes, size_t length)
 {
 	const unsigned char *is = (const unsigned char *)t->map + (offset - t->offset);

@@ -44,7 +44,7 @@ static int begin(struct pipeline *p, struct worker *w, unsigned int depth)
 	if (err)
 		return gmem_fail(g, err == -ENOSYS || err == -EPERM ? -EOPNOTSUPP : err,
 				 "method io_uring: this kernel or its settings (kernel.io_uring_disabled) do not allow it: %s",
-				 strerrordesc_np(-err));
+				 strerror(-err));
 	for (i = 0; i < depth; i++) {
 		if (posix_memalign(&buffer, g->page, g->chunk))
 			return gmem_fail(g, -ENOMEM, "out of memory: no buffer of %zu bytes", g->chunk);
@@ -86,7 +86,7 @@ static struct slot *wait_read(struct pipeline *p, int *n)
 		if (err == -EINTR)
 			continue;
 		if (err < 0 && err != -EAGAIN && err != -EBUSY) {
-			gmem_fail(p->w->job->g, err, "waiting for io_uring: %s", strerrordesc_np(-err));
+			gmem_fail(p->w->job->g, err, "waiting for io_uring: %s", strerror(-err));
 			*n = err;
 			return NULL;
 		}
@@ -146,7 +146,7 @@ static void read_file(struct pipeline *p, struct slot *s)
 {
 	const struct file *source = p->w->job->source;
 
-	submit_read(p, s, source->fd, s->length - s->got, file_at(p->w->job, s->offset) + s->got, 0);
+	submit_read(p, s, source->fd, s->length - s->got, gmem_file_at(p->w->job, s->offset) + s->got, 0);
 }
 
 /* Begin to read as many pieces as there is room for. */
@@ -161,11 +161,11 @@ static int read_ahead(struct pipeline *p, bool *more)
 
 		if (s->reading)
 			continue;
-		w->piece = s->piece = worker_take(w);
+		w->piece = s->piece = gmem_worker_take(w);
 		if (!s->piece) {
 			*more = false;
 		} else if (s->piece->hole) {
-			err = worker_put_zeros(w, s->piece->offset, s->piece->length);
+			err = gmem_worker_put_zeros(w, s->piece->offset, s->piece->length);
 			if (err)
 				return err;
 			i--;	/* the slot is still free */
@@ -200,23 +200,23 @@ static int file_loop(struct pipeline *p)
 			continue;
 		}
 		if (n <= 0)
-			return file_fail(job, n, file_at(job, s->offset) + s->got);
+			return gmem_file_fail(job, n, gmem_file_at(job, s->offset) + s->got);
 
 		s->got += n;
-		want = file_want(job, s->offset, s->length);
+		want = gmem_file_want(job, s->offset, s->length);
 		if (s->got < want) {
 			read_file(p, s);
 			continue;
 		}
 		memset(s->buffer + want, 0, s->length - want);
 		w->piece = s->piece;
-		err = worker_put(w, s->offset, s->buffer, s->length);
+		err = gmem_worker_put(w, s->offset, s->buffer, s->length);
 		if (err)
 			return err;
 	}
 }
 
-int uring_file(struct worker *w)
+int gmem_uring_file(struct worker *w)
 {
 	struct pipeline p;
 	int err = begin(&p, w, DEPTH);
@@ -245,7 +245,7 @@ static int finish_read(struct pipeline *p, struct slot *s, int fd, uint64_t at)
 		if (n == -EINTR || n == -EAGAIN)
 			continue;
 		if (n < 0)
-			return gmem_fail(g, n, "reading the source at %#lx: %s", (long)(at + s->got), strerrordesc_np(-n));
+			return gmem_fail(g, n, "reading the source at %#lx: %s", (long)(at + s->got), strerror(-n));
 		if (!n)
 			break;
 		s->got += n;
@@ -270,7 +270,7 @@ static int stream_loop(struct pipeline *p)
 	while (at < room) {
 		err = finish_read(p, s, source->fd, at);
 		if (!err)
-			err = worker_interrupted(w);
+			err = gmem_worker_interrupted(w);
 		if (err)
 			return err;
 
@@ -284,20 +284,20 @@ static int stream_loop(struct pipeline *p)
 		}
 
 		whole = s->got / page * page;
-		err = worker_put(w, w->job->target.offset + at, s->buffer, whole);
+		err = gmem_worker_put(w, w->job->target.offset + at, s->buffer, whole);
 		if (err)
 			return err;
 		at += s->got;
 		if (s->got % page || s->got < s->length)
-			return stream_end(w, source, at, s->buffer + whole, s->got % page);
+			return gmem_stream_end(w, source, at, s->buffer + whole, s->got % page);
 		t = s;
 		s = next;
 		next = t;
 	}
-	return stream_expect_end(w, source, at);
+	return gmem_stream_expect_end(w, source, at);
 }
 
-int uring_stream(struct worker *w)
+int gmem_uring_stream(struct worker *w)
 {
 	struct pipeline p;
 	int err = begin(&p, w, 2);
