@@ -32,6 +32,7 @@ EXPORT int gmem_new(struct gmem **result)
 	pthread_mutex_init(&g->error_lock, NULL);
 	g->page = sysconf(_SC_PAGESIZE);
 	g->chunk = DEFAULT_CHUNK;
+	g->overwrite = true;
 	g->stats.why = g->why;
 
 	*result = g;
@@ -127,21 +128,6 @@ double gmem_now_ms(void)
 	return now.tv_sec * 1e3 + now.tv_nsec / 1e6;
 }
 
-static const char *const method_names[] = {
-	[GMEM_METHOD_AUTO] = "auto",
-	[GMEM_METHOD_WRITE] = "write",
-	[GMEM_METHOD_MMAP] = "mmap",
-	[GMEM_METHOD_SENDFILE] = "sendfile",
-	[GMEM_METHOD_IO_URING] = "io_uring",
-};
-
-#define NR_METHODS	(sizeof(method_names) / sizeof(method_names[0]))
-
-EXPORT const char *gmem_method_name(enum gmem_method method)
-{
-	return (size_t)method < NR_METHODS ? method_names[method] : NULL;
-}
-
 static int invalid(struct gmem *g, const char *message)
 {
 	int err = gmem_begin(g);
@@ -185,6 +171,11 @@ EXPORT int gmem_set_zero(struct gmem *g, enum gmem_zero zero)
 
 	g->zero = zero;
 	return 0;
+}
+
+EXPORT void gmem_set_overwrite(struct gmem *g, bool overwrite)
+{
+	g->overwrite = overwrite;
 }
 
 EXPORT void gmem_set_pad(struct gmem *g, bool pad)

@@ -8,7 +8,6 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "internal.h"
@@ -19,6 +18,7 @@ struct gmem_demand {
 	struct gmem *g;
 	struct target target;
 	int source;
+	int own;			/* a description of our own of it, or -1 */
 	uint64_t length;
 	uint64_t granule;
 	size_t granules;
@@ -32,7 +32,7 @@ struct gmem_demand {
 	pthread_mutex_t lock;		/* of what follows */
 	pthread_cond_t changed;
 	size_t nr_present;
-	uint64_t pages_written, pages_skipped;
+	uint64_t pages[NR_FATES];	/* how many met each fate */
 	int err;			/* the first that happened */
 };
 
@@ -57,7 +57,7 @@ static struct gmem_range granule_range(const struct gmem_demand *d, size_t i)
 	return (struct gmem_range){ offset, left < d->granule ? left : d->granule };
 }
 
-static int read_source(struct gmem_demand *d, uint8_t *to, struct gmem_range range)
+static int read_source(struct gmem_demand *d, char *to, struct gmem_range range)
 {
 	while (range.length) {
 		ssize_t n = pread(d->source, to, range.length, range.offset);
@@ -77,68 +77,56 @@ static int read_source(struct gmem_demand *d, uint8_t *to, struct gmem_range ran
 	return 0;
 }
 
-/* Pages of zeros are left out where nothing was: holes are zeros, too. */
-static bool can_skip(const struct gmem_demand *d, const uint8_t *page, uint64_t offset)
+/* @pages: how many met each fate. */
+static int put_data(struct gmem_demand *d, const char *bytes, struct gmem_range range, uint64_t pages[NR_FATES])
 {
-	return gmem_target_is_fresh(&d->target, offset, d->g->page) && gmem_is_zero(page, d->g->page);
-}
+	enum fate fate;
+	size_t done;
+	int err = 0;
 
-static int put_data(struct gmem_demand *d, const uint8_t *bytes, struct gmem_range range,
-		    uint64_t *written)
-{
-	const size_t page = d->g->page;
-	uint64_t at = 0;
-
-	while (at < range.length) {
-		uint64_t start;
-		size_t done;
-		int err;
-
-		while (at < range.length && can_skip(d, bytes + at, range.offset + at))
-			at += page;
-		start = at;
-		while (at < range.length && !can_skip(d, bytes + at, range.offset + at))
-			at += page;
-		if (start == at)
-			break;
-		err = gmem_target_write(d->g, &d->target, range.offset + start,
-					(const char *)bytes + start, at - start, &done);
-		if (err)
-			return err;
-		*written += done / page;
+	for (; range.length && !err; range.offset += done, bytes += done, range.length -= done) {
+		err = gmem_target_put(d->g, &d->target, range.offset, bytes, range.length, &done, &fate);
+		pages[fate] += done / d->g->page;
+		if (!err && d->g->verify && fate == WRITTEN)
+			err = gmem_target_compare(d->g, &d->target, range.offset, bytes, done);
 	}
-	return 0;
+	return err;
 }
 
-/* Nothing but a hole, which need not be read. That lseek() moves its position is no harm. */
+/* Nothing but a hole, which need not be read; unless the file system is not to be believed. */
 static bool source_has_hole(const struct gmem_demand *d, struct gmem_range range)
 {
-	off_t data = lseek(d->source, range.offset, SEEK_DATA);
+	off_t data;
 
-	return data < 0 ? errno == ENXIO && lseek(d->source, 0, SEEK_END) >= (off_t)d->length :
+	if (d->own < 0 || d->g->verify)
+		return false;
+	data = lseek(d->own, range.offset, SEEK_DATA);
+	return data < 0 ? errno == ENXIO && lseek(d->own, 0, SEEK_END) >= (off_t)d->length :
 	       (uint64_t)data >= range.offset + range.length;
 }
 
-static int copy(struct gmem_demand *d, struct gmem_range range, uint64_t *written)
+static int copy(struct gmem_demand *d, struct gmem_range range, uint64_t pages[NR_FATES])
 {
-	uint8_t *bytes = malloc(range.length);
+	char *bytes = malloc(range.length);
 	int err;
 
 	if (!bytes)
 		return gmem_fail(d->g, -ENOMEM, "out of memory");
 	err = read_source(d, bytes, range);
 	if (!err)
-		err = put_data(d, bytes, range, written);
+		err = put_data(d, bytes, range, pages);
 	free(bytes);
 	return err;
 }
 
-static int populate(struct gmem_demand *d, struct gmem_range range, uint64_t *written)
+static int populate(struct gmem_demand *d, struct gmem_range range, uint64_t pages[NR_FATES])
 {
 	int err = 0;
 
 	if (!gmem_target_is_fresh(&d->target, range.offset, range.length) || !source_has_hole(d, range))
-		err = copy(d, range, written);
+		err = copy(d, range, pages);
+	else
+		pages[SKIPPED] = range.length / d->g->page;
 	if (!err && d->populated) {
 		err = d->populated(&range, d->arg);
 		if (err)
@@ -152,15 +140,15 @@ static int populate(struct gmem_demand *d, struct gmem_range range, uint64_t *wr
 static int populate_granule(struct gmem_demand *d, size_t i)
 {
 	struct gmem_range range = granule_range(d, i);
-	uint64_t written = 0;
-	int err = populate(d, range, &written);
+	uint64_t pages[NR_FATES] = { 0 };
+	int err = populate(d, range, pages);
 
 	pthread_mutex_lock(&d->lock);
 	if (!err) {
 		set_bit(d->present, i);
 		d->nr_present++;
-		d->pages_written += written;
-		d->pages_skipped += range.length / d->g->page - written;
+		for (int fate = 0; fate < NR_FATES; fate++)
+			d->pages[fate] += pages[fate];
 	} else if (!d->err) {
 		d->err = err;
 	}
@@ -204,7 +192,6 @@ EXPORT int gmem_demand_fault(struct gmem_demand *d, uint64_t offset, uint64_t le
 
 struct background {
 	struct gmem_demand *d;
-	uint64_t present;	/* pages that were populated on demand before we came */
 	double told_ms;
 };
 
@@ -228,7 +215,7 @@ static int tell_progress(struct background *b)
 	return g->progress(&p, g->progress_arg) ? -ECANCELED : 0;
 }
 
-static int run_range(struct background *b, struct gmem_range range, bool again)
+static int run_range(struct background *b, struct gmem_range range)
 {
 	struct gmem_demand *d = b->d;
 
@@ -242,8 +229,6 @@ static int run_range(struct background *b, struct gmem_range range, bool again)
 
 		if (!err && set_bit(d->claimed, i))
 			err = populate_granule(d, i);
-		else if (!err && !again)
-			b->present += granule_range(d, i).length / d->g->page;
 		if (err)
 			return err;
 	}
@@ -270,10 +255,11 @@ static void take_stats(struct gmem_demand *d)
 	while (i < d->granules && test_bit(d->present, i))
 		i++;
 	pthread_mutex_lock(&d->lock);
-	s->pages_written = d->pages_written;
-	s->pages_skipped = d->pages_skipped;
+	s->pages_written = d->pages[WRITTEN];
+	s->pages_skipped = d->pages[SKIPPED];
+	s->pages_present = d->pages[PRESENT];
 	pthread_mutex_unlock(&d->lock);
-	s->bytes = (s->pages_written + s->pages_skipped) * d->g->page;
+	s->bytes = (s->pages_written + s->pages_skipped + s->pages_present) * d->g->page;
 	s->up_to = i < d->granules ? i * d->granule : d->length;
 	s->ms = gmem_now_ms() - d->start_ms;
 }
@@ -284,13 +270,12 @@ EXPORT int gmem_demand_run(struct gmem_demand *d)
 	int err = 0;
 
 	for (size_t i = 0; i < d->g->nr_order && !err; i++)
-		err = run_range(&b, d->g->order[i], true);
+		err = run_range(&b, d->g->order[i]);
 	if (!err)
-		err = run_range(&b, (struct gmem_range){ 0, d->length }, false);
+		err = run_range(&b, (struct gmem_range){ 0, d->length });
 	if (!err)
 		err = wait_for_all(d);
 	take_stats(d);
-	d->g->stats.pages_present = b.present;
 	if (err == -ECANCELED)
 		gmem_fail(d->g, err, "cancelled");
 	return err;
@@ -300,18 +285,15 @@ EXPORT int gmem_demand_run(struct gmem_demand *d)
 
 static int check_source(struct gmem *g, int source, uint64_t length)
 {
-	struct stat st;
-	off_t size;
+	uint64_t size;
+	int err = gmem_source_size(g, source, &size);
 
-	if (fstat(source, &st))
-		return gmem_fail(g, -errno, "cannot examine the source: %s", strerror(errno));
-	size = S_ISBLK(st.st_mode) ? lseek(source, 0, SEEK_END) : st.st_size;
-	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
-		return gmem_fail(g, -ESPIPE, "the source is no file: what is read on demand must be");
-	if (size < 0 || (uint64_t)size < length)
-		return gmem_fail(g, -ENODATA, "the source has %lld bytes, %llu are needed",
-				 (long long)size, (unsigned long long)length);
-	return 0;
+	if (err == -ESPIPE)
+		return gmem_fail(g, err, "the source is no file: what is read on demand must be");
+	if (!err && size < length)
+		return gmem_fail(g, -ENODATA, "the source has %llu bytes, %llu are needed",
+				 (unsigned long long)size, (unsigned long long)length);
+	return err;
 }
 
 static int check_arguments(struct gmem *g, uint64_t length, uint64_t granule)
@@ -329,17 +311,9 @@ static int open_target(struct gmem_demand *d, int fd)
 	struct gmem *g = d->g;
 	int err;
 
-	if (g->method != GMEM_METHOD_AUTO && g->method != GMEM_METHOD_WRITE &&
-	    g->method != GMEM_METHOD_MMAP)
-		return gmem_fail(g, -EOPNOTSUPP, "method %s: on demand it is write or mmap",
-				 gmem_method_name(g->method));
-	err = gmem_target_open(g, &d->target, fd, 0, d->length);
-	g->stats = (struct gmem_stats){
-		.method = d->target.by_copy ? GMEM_METHOD_MMAP : GMEM_METHOD_WRITE,
-		.why = g->why,
-	};
-	snprintf(g->why, sizeof(g->why), "%s", d->target.by_copy ?
-		 "it can be mapped at any time" : "it can be written at any time");
+	err = gmem_target_open(g, &d->target, ON_DEMAND, fd, 0, d->length);
+	d->target.exists_ok = true;
+	g->stats = (struct gmem_stats) { .method = d->target.method, .why = g->why };
 	return err;
 }
 
@@ -364,6 +338,8 @@ static struct gmem_demand *alloc_demand(size_t granules)
 static void destroy(struct gmem_demand *d)
 {
 	gmem_target_close(&d->target);
+	if (d->own >= 0)
+		close(d->own);
 	pthread_cond_destroy(&d->changed);
 	pthread_mutex_destroy(&d->lock);
 	free((void *)d->claimed);
@@ -389,6 +365,7 @@ EXPORT int gmem_demand_new(struct gmem *g, int fd, int source, uint64_t length,
 		return gmem_end(g, gmem_fail(g, -ENOMEM, "out of memory"));
 	d->g = g;
 	d->source = source;
+	d->own = gmem_reopen(source, 0);
 	d->length = length;
 	d->granule = granule;
 	d->populated = populated;

@@ -8,11 +8,16 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
 #include "internal.h"
 #include "kvm.h"
+
+#ifndef SYS_cachestat
+#define SYS_cachestat	451	/* everywhere but on alpha */
+#endif
 
 static int create(struct gmem *g, int vm, uint64_t size, uint64_t flags)
 {
@@ -60,14 +65,40 @@ static bool can_write(int fd)
 	return pwrite(fd, "", 0, 0) == 0;
 }
 
+int gmem_map(struct mapping *m, int fd, uint64_t offset, uint64_t length, int prot)
+{
+	uint64_t page = sysconf(_SC_PAGESIZE), before;
+	struct stat st;
+
+	/* That of hugetlbfs is the size of its pages; munmap() takes only whole ones. */
+	if (!fstat(fd, &st) && st.st_blksize > 0 && st.st_blksize % page == 0)
+		page = st.st_blksize;
+	before = offset % page;
+	m->length = (before + length + page - 1) / page * page;
+	m->start = mmap(NULL, m->length, prot, MAP_SHARED, fd, offset - before);
+	if (m->start == MAP_FAILED) {
+		*m = (struct mapping) { 0 };
+		return -errno;
+	}
+	m->at = (char *)m->start + before;
+	return 0;
+}
+
+void gmem_unmap(struct mapping *m)
+{
+	if (m->start)
+		munmap(m->start, m->length);
+	*m = (struct mapping) { 0 };
+}
+
 /* KVM refuses mmap() without the flag. */
 static bool can_mmap(struct gmem *g, int fd)
 {
-	void *map = mmap(NULL, g->page, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	struct mapping map;
 
-	if (map == MAP_FAILED)
+	if (gmem_map(&map, fd, 0, g->page, PROT_READ | PROT_WRITE))
 		return false;
-	munmap(map, g->page);
+	gmem_unmap(&map);
 	return true;
 }
 
@@ -117,43 +148,57 @@ EXPORT int gmem_adopt(struct gmem *g, int fd, uint64_t *size)
 	return err ?: gmem_end(g, gmem_examine(g, fd, size));
 }
 
-/* The file's position is the caller's: leave it where it is. */
 static int next_by_seek(int fd, uint64_t from, struct gmem_range *range)
 {
-	off_t position = lseek(fd, 0, SEEK_CUR), data, hole;
-	int err = 0;
+	off_t data = lseek(fd, from, SEEK_DATA), hole;
 
-	data = lseek(fd, from, SEEK_DATA);
 	hole = data < 0 ? data : lseek(fd, data, SEEK_HOLE);
 	if (hole < 0)
-		err = -errno;
-	lseek(fd, position, SEEK_SET);
-	if (err)
-		return err;
+		return -errno;
 
 	*range = (struct gmem_range) { data, hole - data };
 	return 0;
 }
 
+/* Moves the position that the caller's threads and programs share, and puts it back. */
+static int next_by_callers_seek(int fd, uint64_t from, struct gmem_range *range)
+{
+	off_t position = lseek(fd, 0, SEEK_CUR);
+	int err = next_by_seek(fd, from, range);
+
+	lseek(fd, position, SEEK_SET);
+	return err;
+}
+
+/* mincore() looks at each page; a range without any is passed over at once since Linux 6.5. */
+static bool is_empty(int fd, uint64_t offset, uint64_t length)
+{
+	struct { uint64_t offset, length; } range = { offset, length };
+	struct { uint64_t cached, dirty, writeback, evicted, recently_evicted; } stat;
+
+	return !syscall(SYS_cachestat, fd, &range, &stat, 0) && !stat.cached;
+}
+
 #define WINDOW	8192	/* pages that mincore() is asked about at a time */
 
-/* Without SEEK_DATA mincore() tells, for a file that can be mapped. */
+/* For a file that can be mapped and is never swapped out. */
 static int next_by_mincore(struct gmem *g, int fd, uint64_t from, uint64_t size,
 			   struct gmem_range *range)
 {
 	unsigned char there[WINDOW];
 	uint64_t offset, n, i;
+	struct mapping map;
 	bool found = false;
-	char *map;
-	int err = -ENXIO;
+	int err;
 
 	range->length = 0;
-	if (from >= size)
+	if (from >= size || is_empty(fd, from, size - from))
+		return -ENXIO;
+	err = gmem_map(&map, fd, 0, size, PROT_READ);
+	if (err)
 		return err;
-	map = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
-	if (map == MAP_FAILED)
-		return -errno;
 
+	err = -ENXIO;
 	for (offset = from / g->page * g->page; offset < size; offset += n * g->page) {
 		if (g->cancelled) {
 			err = gmem_fail(g, -ECANCELED, "cancelled");
@@ -162,7 +207,9 @@ static int next_by_mincore(struct gmem *g, int fd, uint64_t from, uint64_t size,
 		n = (size - offset + g->page - 1) / g->page;
 		if (n > WINDOW)
 			n = WINDOW;
-		if (mincore(map + offset, n * g->page, there)) {
+		if (!found && is_empty(fd, offset, n * g->page))
+			continue;
+		if (mincore(map.at + offset, n * g->page, there)) {
 			err = -errno;
 			break;
 		}
@@ -180,20 +227,24 @@ static int next_by_mincore(struct gmem *g, int fd, uint64_t from, uint64_t size,
 		if (found && i < n)
 			break;
 	}
-	munmap(map, size);
+	gmem_unmap(&map);
 	return err;
 }
 
 int gmem_next(struct gmem *g, int fd, int can, uint64_t size, uint64_t from, struct gmem_range *range)
 {
-	int err;
+	int own = can & GMEM_IS_GUEST_MEMFD ? -1 : gmem_reopen(fd, 0), err;
 
-	if (can & GMEM_CAN_SEEK)
-		err = next_by_seek(fd, from, range);
-	else if (can & GMEM_CAN_MMAP)
+	if (own >= 0) {
+		err = next_by_seek(own, from, range);
+		close(own);
+	} else if ((can & GMEM_CAN_MMAP) && (can & GMEM_IS_GUEST_MEMFD)) {
 		err = next_by_mincore(g, fd, from, size, range);
-	else
+	} else if (can & GMEM_CAN_SEEK) {
+		err = next_by_callers_seek(fd, from, range);
+	} else {
 		return gmem_fail(g, -EOPNOTSUPP, "this guest_memfd does not tell what is populated: it can neither seek nor be mapped");
+	}
 
 	if (err && err != -ENXIO)
 		return gmem_fail(g, err, "cannot find out what is populated: %s", strerror(-err));

@@ -39,6 +39,7 @@ extern "C" {
 #define GMEM_FLAG_INIT_SHARED		(UINT64_C(1) << 1)
 #define GMEM_FLAG_NO_DIRECT_MAP		(UINT64_C(1) << 2)
 #define GMEM_FLAG_WRITE			(UINT64_C(1) << 3)
+#define GMEM_FLAG_NO_OVERWRITE		(UINT64_C(1) << 4)	/* with WRITE: only what is absent */
 
 /*
  * Contexts: gmem_context(3)
@@ -104,6 +105,15 @@ enum gmem_zero {
 
 /* Whether pages of zeros are left out, as holes, which read as zeros (auto). */
 int gmem_set_zero(struct gmem *g, enum gmem_zero zero);
+
+/*
+ * Whether pages that are populated already are written again (yes), or else left
+ * alone, and counted as pages_present. With GMEM_FLAG_NO_OVERWRITE the kernel sees to
+ * it, page by page, whoever else populates or changes pages meanwhile; without it
+ * the pages are left alone that are populated when the operation begins. Methods
+ * other than sendfile.
+ */
+void gmem_set_overwrite(struct gmem *g, bool overwrite);
 
 /* Fill the last page with zeros if the source ends within it (no: -EINVAL). */
 void gmem_set_pad(struct gmem *g, bool pad);
@@ -215,7 +225,8 @@ int gmem_next_populated(struct gmem *g, int fd, uint64_t from, struct gmem_range
  *   -ENOSPC      no room for @length or, with GMEM_ALL, for all that there is
  *   -EIO         the source could not be read
  *   -EBADMSG     the zstd image is damaged, or none
- *   -EPERM, -EFAULT   a page of the guest_memfd is private
+ *   -EACCES      a page of the guest_memfd is private; -EFAULT by mmap
+ *   -EEXIST      a page of a guest_memfd with GMEM_FLAG_NO_OVERWRITE is populated
  *   -ENOMEM      of the machine or the memory cgroup
  *   -EFBIG       RLIMIT_FSIZE
  *   -EOPNOTSUPP  the method is not possible with these files, or none is
@@ -259,7 +270,7 @@ struct gmem_stats {
 	uint64_t up_to;		/* the offset in the guest_memfd up to which all is done */
 	uint64_t pages_written;
 	uint64_t pages_skipped;	/* zeros that were left out */
-	uint64_t pages_present;	/* left alone: populated already (on demand) */
+	uint64_t pages_present;	/* left alone: populated already */
 	double ms;
 	enum gmem_method method;	/* that was used */
 	const char *why;	/* the reason for it, half a line */

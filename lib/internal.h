@@ -18,6 +18,7 @@ struct gmem {
 	enum gmem_zero zero;
 	unsigned int threads;
 	size_t chunk;
+	bool overwrite;
 	bool pad;
 	bool direct;
 	bool verify;
@@ -71,6 +72,21 @@ int gmem_ranges_add(struct ranges *ranges, uint64_t offset, uint64_t length);
 const struct gmem_range *gmem_ranges_find(const struct ranges *ranges, uint64_t offset);
 
 /*
+ * Part of a file in memory, from @at on. What is mapped begins and ends at the
+ * file's own pages, which may be huge.
+ */
+
+struct mapping {
+	char *at;
+	void *start;
+	size_t length;
+};
+
+/* Of @length bytes, which must not be 0; or a negative errno, without a message. */
+int gmem_map(struct mapping *m, int fd, uint64_t offset, uint64_t length, int prot);
+void gmem_unmap(struct mapping *m);
+
+/*
  * The target: the part of a guest_memfd that an operation populates.
  */
 
@@ -79,9 +95,12 @@ struct target {
 	int can;			/* GMEM_CAN_*, GMEM_IS_* */
 	uint64_t size;			/* of the file */
 	uint64_t offset, length;	/* the part */
+	enum gmem_method method;
 	bool by_copy;			/* into the mapping, not by write() */
-	char *map;			/* of the part; NULL if there is no need for one */
+	struct mapping map;		/* of the part; none if there is no need for one */
 	bool skip;			/* zeros, where nothing is populated */
+	bool keep;			/* what is populated: leave it alone */
+	bool exists_ok;			/* so may the kernel (EEXIST), at any time */
 	struct ranges populated;	/* that was, before */
 };
 
@@ -91,12 +110,21 @@ int gmem_examine(struct gmem *g, int fd, uint64_t *size);
 /* As gmem_next_populated(), for a descriptor that has been examined; -ENXIO without a message. */
 int gmem_next(struct gmem *g, int fd, int can, uint64_t size, uint64_t from, struct gmem_range *range);
 
-/* Prepare for g's method, or for what serves it best. */
-int gmem_target_open(struct gmem *g, struct target *t, int fd, uint64_t offset, uint64_t length);
+/* Where what is populated comes from. */
+enum source { FROM_BUFFER, FROM_FILE, FROM_STREAM, FROM_ZSTD, ON_DEMAND };
+
+/* Settle how: g's method if that is possible, or what serves it best; and note why. */
+int gmem_choose_method(struct gmem *g, struct target *t, enum source source);
+
+int gmem_target_open(struct gmem *g, struct target *t, enum source source,
+		     int fd, uint64_t offset, uint64_t length);
 void gmem_target_close(struct target *t);
 
 /* The message for an error of writing at @offset. Returns @err. */
 int gmem_target_fail(struct gmem *g, int err, uint64_t offset);
+
+/* What is populated now? -> gmem_target_is_fresh(). */
+int gmem_target_find_populated(struct gmem *g, struct target *t);
 
 /* Are these pages not populated, so that zeros need not be written? */
 bool gmem_target_is_fresh(const struct target *t, uint64_t offset, uint64_t length);
@@ -104,13 +132,22 @@ bool gmem_target_is_fresh(const struct target *t, uint64_t offset, uint64_t leng
 /* Do so many bytes hold nothing but zeros? */
 bool gmem_is_zero(const void *bytes, size_t length);
 
-/*
- * Write whole pages, all of them or as many as *done says.
- */
-int gmem_target_write(struct gmem *g, const struct target *t, uint64_t offset,
-		      const char *bytes, size_t length, size_t *done);
+/* What becomes of a page that is to be populated. */
+enum fate {
+	WRITTEN,
+	SKIPPED,			/* zeros, where there is a hole */
+	PRESENT,			/* left alone: populated already */
+	NR_FATES
+};
 
-/* Are they there? -EILSEQ if not. */
+/*
+ * Put whole pages: so many as *done says, all of one fate. With an error: as many as
+ * were written before it.
+ */
+int gmem_target_put(struct gmem *g, const struct target *t, uint64_t offset,
+		    const char *bytes, size_t length, size_t *done, enum fate *fate);
+
+/* Are they there? -EILSEQ if not. Zeros in a hole, which a look would fill, are. */
 int gmem_target_compare(struct gmem *g, const struct target *t, uint64_t offset,
 			const char *bytes, size_t length);
 
@@ -139,7 +176,6 @@ struct worker {
 struct job {
 	struct gmem *g;
 	struct target target;
-	enum gmem_method method;
 	bool direct;
 
 	/* The source. */
@@ -155,7 +191,7 @@ struct job {
 	bool comparing;			/* the second round, of verification */
 	bool compare_at_once;		/* there can be no second round */
 
-	atomic_uint_least64_t done, written, skipped;
+	atomic_uint_least64_t done, bytes[NR_FATES];
 	uint64_t total;			/* 0: not known */
 	double start, shown;
 	double ms;			/* that populating took */
@@ -167,9 +203,6 @@ int gmem_job_end(struct job *job, int err);
 
 /* How many bytes of whole pages a source takes; -EINVAL if it may not be padded. */
 int gmem_round_up_to_page(struct gmem *g, uint64_t length, uint64_t *rounded);
-
-/* The method is settled, given the target: note it, and why. */
-void gmem_job_choose(struct job *job, enum gmem_method method);
 
 /* Plan to populate the target, g's order first. @data: where the source has no holes, NULL: everywhere. */
 int gmem_job_plan(struct job *job, const struct ranges *data);
@@ -190,8 +223,8 @@ int gmem_worker_put(struct worker *w, uint64_t offset, const char *bytes, size_t
 /* The same with zeros. */
 int gmem_worker_put_zeros(struct worker *w, uint64_t offset, uint64_t length);
 
-/* @bytes were populated without gmem_worker_put(). */
-void gmem_worker_account(struct worker *w, uint64_t bytes, bool skipped);
+/* So many bytes are done, if not by gmem_worker_put(). */
+void gmem_worker_account(struct worker *w, uint64_t bytes, enum fate fate);
 
 /* Is there no sense in going on? -ECANCELED, or another worker's error. */
 int gmem_worker_interrupted(struct worker *w);
@@ -202,6 +235,16 @@ int gmem_check_extension(int kvm_or_vm, int capability);
 /*
  * Sources
  */
+
+/*
+ * A description of our own, whose position nobody else uses, with @flags such as
+ * O_DIRECT. Negative if it cannot be had: a guest_memfd has no name, the caller's
+ * rights may be gone, /proc not be mounted.
+ */
+int gmem_reopen(int fd, int flags);
+
+/* Of a file or a block device; -ESPIPE, without a message: it is neither. */
+int gmem_source_size(struct gmem *g, int source, uint64_t *size);
 
 struct stream {
 	int fd;
@@ -222,6 +265,7 @@ int gmem_stream_expect_end(struct worker *w, const struct stream *source, uint64
 
 struct file {
 	int fd;
+	bool seekable;		/* the position of fd is ours to move */
 	uint64_t offset, length;
 };
 
@@ -233,6 +277,9 @@ size_t gmem_file_want(const struct job *job, uint64_t offset, size_t length);
 
 /* Reading the source at @at brought @n: an error, or 0, the end. */
 int gmem_file_fail(struct job *job, ssize_t n, uint64_t at);
+
+/* job->work for struct file: by reading into a buffer. */
+int gmem_file_work(struct worker *w);
 
 /* The io_uring pipelines: job->work for struct file and struct stream. */
 int gmem_uring_file(struct worker *w);

@@ -50,7 +50,7 @@ int gmem_job_begin(struct job *job, struct gmem *g, uint64_t offset)
 	job->g = g;
 	job->target.fd = -1;
 	job->target.offset = offset;
-	job->method = GMEM_METHOD_WRITE;
+	job->target.method = GMEM_METHOD_WRITE;
 	job->start = gmem_now_ms();
 
 	free(g->thread);
@@ -84,10 +84,11 @@ int gmem_job_end(struct job *job, int err)
 
 	s->bytes = job->done;
 	s->up_to = up_to(job);
-	s->pages_written = job->written / g->page;
-	s->pages_skipped = job->skipped / g->page;
+	s->pages_written = job->bytes[WRITTEN] / g->page;
+	s->pages_skipped = job->bytes[SKIPPED] / g->page;
+	s->pages_present = job->bytes[PRESENT] / g->page;
 	s->ms = job->ms ?: gmem_now_ms() - job->start;
-	s->method = job->method;
+	s->method = job->target.method;
 	s->direct = job->direct;
 	s->thread = g->thread;
 
@@ -109,24 +110,6 @@ int gmem_round_up_to_page(struct gmem *g, uint64_t length, uint64_t *rounded)
 
 	*rounded = over ? length - over + g->page : length;
 	return 0;
-}
-
-void gmem_job_choose(struct job *job, enum gmem_method method)
-{
-	const struct gmem *g = job->g;
-	const char *how = "this guest_memfd can be written";
-
-	if (job->target.by_copy)
-		how = "this guest_memfd can be mapped, but not written";
-	else if (method == GMEM_METHOD_SENDFILE)
-		how = "this guest_memfd can be written, and zeros are not to be skipped";
-
-	job->method = method == GMEM_METHOD_WRITE && job->target.by_copy ? GMEM_METHOD_MMAP : method;
-	if (g->method == GMEM_METHOD_IO_URING)
-		snprintf(job->g->why, sizeof(g->why), "as asked; into the guest_memfd by %s",
-			 job->target.by_copy ? "mmap" : "write");
-	else
-		snprintf(job->g->why, sizeof(g->why), "%s", g->method == GMEM_METHOD_AUTO ? how : "as asked");
 }
 
 /*
@@ -363,62 +346,35 @@ char *gmem_worker_buffer(struct worker *w)
 	return w->buffer;
 }
 
-void gmem_worker_account(struct worker *w, uint64_t bytes, bool skipped)
+void gmem_worker_account(struct worker *w, uint64_t bytes, enum fate fate)
 {
 	struct job *job = w->job;
 
 	job->done += bytes;
-	if (skipped)
-		job->skipped += bytes;
-	else
-		job->written += bytes;
+	job->bytes[fate] += bytes;
 	w->stats.bytes += bytes;
 	if (w->piece)
 		w->piece->done += bytes;
 }
 
-/* The pages at the beginning that are alike: to be skipped, or not. */
-static size_t run_length(const struct job *job, uint64_t offset, const char *bytes,
-			 size_t length, bool *skip)
-{
-	size_t page = job->g->page, run;
-	bool other;
-
-	*skip = gmem_target_is_fresh(&job->target, offset, page) && gmem_is_zero(bytes, page);
-	for (run = page; run < length; run += page) {
-		other = gmem_target_is_fresh(&job->target, offset + run, page) && gmem_is_zero(bytes + run, page);
-		if (other != *skip)
-			break;
-	}
-	return run;
-}
-
 int gmem_worker_put(struct worker *w, uint64_t offset, const char *bytes, size_t length)
 {
 	struct job *job = w->job;
-	bool skip = false;
-	size_t run, done;
+	enum fate fate;
+	size_t done;
 	int err;
 
-	for (; length; offset += run, bytes += run, length -= run) {
+	for (; length; offset += done, bytes += done, length -= done) {
 		err = gmem_worker_interrupted(w);
 		if (err)
 			return err;
+		if (job->comparing)
+			return gmem_target_compare(job->g, &job->target, offset, bytes, length);
 
-		run = length;
-		if (job->target.skip)
-			run = run_length(job, offset, bytes, length, &skip);
-		if (skip) {
-			if (!job->comparing)
-				gmem_worker_account(w, run, true);
-			continue;
-		}
-		if (!job->comparing) {
-			err = gmem_target_write(job->g, &job->target, offset, bytes, run, &done);
-			gmem_worker_account(w, done, false);
-		}
-		if (!err && (job->comparing || job->compare_at_once))
-			err = gmem_target_compare(job->g, &job->target, offset, bytes, run);
+		err = gmem_target_put(job->g, &job->target, offset, bytes, length, &done, &fate);
+		gmem_worker_account(w, done, fate);
+		if (!err && job->compare_at_once && fate == WRITTEN)
+			err = gmem_target_compare(job->g, &job->target, offset, bytes, done);
 		if (err)
 			return err;
 	}
@@ -433,7 +389,7 @@ int gmem_worker_put_zeros(struct worker *w, uint64_t offset, uint64_t length)
 
 	if (gmem_target_is_fresh(&w->job->target, offset, length)) {
 		if (!w->job->comparing)
-			gmem_worker_account(w, length, true);
+			gmem_worker_account(w, length, SKIPPED);
 		return 0;
 	}
 
@@ -516,6 +472,7 @@ static int run(struct job *job, struct worker *worker, unsigned int n)
 {
 	struct gmem *g = job->g;
 	unsigned int i;
+	int err;
 
 	n = run_workers(job, worker, n);
 	job->ms = gmem_now_ms() - job->start;
@@ -523,11 +480,15 @@ static int run(struct job *job, struct worker *worker, unsigned int n)
 	for (i = 0; i < n; i++)
 		g->thread[i] = worker[i].stats;
 
-	if (!job->err && g->verify && !job->compare_at_once) {
-		job->comparing = true;
-		job->next = 0;
-		run_workers(job, worker, n);
-	}
+	if (job->err || !g->verify || job->compare_at_once)
+		return job->err;
+	/* What is a hole of both needs no look; so let it be one that is there now. */
+	err = gmem_target_find_populated(g, &job->target);
+	if (err)
+		return err;
+	job->comparing = true;
+	job->next = 0;
+	run_workers(job, worker, n);
 	return job->err;
 }
 
@@ -538,6 +499,8 @@ int gmem_job_run(struct job *job, unsigned int max)
 	struct worker *worker = calloc(n, sizeof(*worker));
 	int err = -ENOMEM;
 
+	/* What was left alone is not known any more in a second round. */
+	job->compare_at_once |= g->verify && job->target.keep;
 	tell_progress(job);
 	g->thread = calloc(n, sizeof(*g->thread));
 	if (worker && g->thread)

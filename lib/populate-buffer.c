@@ -50,19 +50,15 @@ static int populate(struct job *job, int fd, uint64_t offset, struct buffer *sou
 	uint64_t length;
 	int err;
 
-	if (g->method == GMEM_METHOD_SENDFILE || g->method == GMEM_METHOD_IO_URING)
-		return gmem_fail(g, -EOPNOTSUPP, "method %s: a buffer has nothing to read from: use write or mmap",
-				 gmem_method_name(g->method));
 	err = gmem_round_up_to_page(g, source->length, &length);
 	if (!err)
-		err = gmem_target_open(g, &job->target, fd, offset, length);
+		err = gmem_target_open(g, &job->target, FROM_BUFFER, fd, offset, length);
 	if (err)
 		return err;
 
 	job->source = source;
 	job->work = work;
 	job->total = length;
-	gmem_job_choose(job, GMEM_METHOD_WRITE);
 	err = gmem_job_plan(job, NULL);
 	return err ?: gmem_job_run(job, UINT_MAX);
 }

@@ -4,24 +4,10 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "internal.h"
-
-/*
- * A description of our own, for its position and O_DIRECT; the caller's if that
- * cannot be had, for its rights may be gone, or /proc not be mounted.
- */
-static int reopen(int fd, int flags)
-{
-	char path[32];
-
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	return open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | flags);
-}
 
 uint64_t gmem_file_at(const struct job *job, uint64_t offset)
 {
@@ -79,12 +65,27 @@ static int put_by_reading(struct worker *w, uint64_t offset, uint64_t length)
 	return err ?: gmem_worker_put(w, offset, buffer, length);
 }
 
-static int work(struct worker *w)
+/* Verification does not take the file system's word for a hole. */
+static int compare_hole(struct worker *w, uint64_t offset, uint64_t length)
+{
+	uint64_t n;
+	int err = 0;
+
+	for (; !err && length; offset += n, length -= n) {
+		n = length < w->job->g->chunk ? length : w->job->g->chunk;
+		err = put_by_reading(w, offset, n);
+	}
+	return err;
+}
+
+int gmem_file_work(struct worker *w)
 {
 	int err = 0;
 
 	while (!err && (w->piece = gmem_worker_take(w))) {
-		if (w->piece->hole)
+		if (w->piece->hole && w->job->comparing)
+			err = compare_hole(w, w->piece->offset, w->piece->length);
+		else if (w->piece->hole)
 			err = gmem_worker_put_zeros(w, w->piece->offset, w->piece->length);
 		else
 			err = put_by_reading(w, w->piece->offset, w->piece->length);
@@ -128,7 +129,7 @@ static int splice_pages(struct worker *w, const int pipe[2], uint64_t offset, ui
 		if (n <= 0)
 			return gmem_target_fail(w->job->g, n ? -errno : -EIO, to);
 		in_pipe -= n;
-		gmem_worker_account(w, n, false);
+		gmem_worker_account(w, n, WRITTEN);
 	}
 	return 0;
 }
@@ -140,7 +141,7 @@ static int splice_work(struct worker *w)
 	int pipe[2], err = 0;
 
 	if (job->comparing)
-		return work(w);
+		return gmem_file_work(w);
 	if (pipe2(pipe, O_CLOEXEC))
 		return gmem_fail(job->g, -errno, "cannot make a pipe: %s", strerror(errno));
 	/*
@@ -202,7 +203,8 @@ static int find_data(struct job *job, struct ranges *data)
 static int plan(struct job *job)
 {
 	struct ranges data = { 0 };
-	int err = find_data(job, &data);
+	const struct file *source = job->source;
+	int err = source->seekable ? find_data(job, &data) : -ESPIPE;
 
 	if (err == -ENOMEM)
 		gmem_fail(job->g, err, "out of memory");
@@ -215,51 +217,19 @@ static int plan(struct job *job)
 /* How much there is from @offset on. */
 static int file_length(struct gmem *g, struct file *source)
 {
-	struct stat st;
-	off_t size;
+	uint64_t size;
+	int err = gmem_source_size(g, source->fd, &size);
 
-	if (fstat(source->fd, &st))
-		return gmem_fail(g, -errno, "the source: %s", strerror(errno));
-	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
+	if (err == -ESPIPE)
 		return gmem_fail(g, -EINVAL, "the source is neither a file nor a block device: it can only be read as a stream");
-	size = S_ISREG(st.st_mode) ? st.st_size : lseek(source->fd, 0, SEEK_END);
-	if (size < 0)
-		return gmem_fail(g, -errno, "the source's size: %s", strerror(errno));
-
-	if (source->offset > (uint64_t)size ||
-	    (source->length != GMEM_ALL && source->length > size - source->offset))
+	if (err)
+		return err;
+	if (source->offset > size || (source->length != GMEM_ALL && source->length > size - source->offset))
 		return gmem_fail(g, -ENODATA, "the source has %" PRIu64 " bytes, too few for %" PRIu64 " at %#" PRIx64,
-				 (uint64_t)size, source->length == GMEM_ALL ? 0 : source->length, source->offset);
+				 size, source->length == GMEM_ALL ? 0 : source->length, source->offset);
 	if (source->length == GMEM_ALL)
 		source->length = size - source->offset;
 	return 0;
-}
-
-/*
- * sendfile saves a copy, if the page cache has the source; but it does not look for
- * zeros, which take memory and time if they are written.
- */
-static void choose(struct job *job)
-{
-	const struct gmem *g = job->g;
-	enum gmem_method method = g->method;
-
-	if (method == GMEM_METHOD_AUTO && !job->target.by_copy && !job->target.skip && !job->direct)
-		method = GMEM_METHOD_SENDFILE;
-
-	switch (method) {
-	case GMEM_METHOD_SENDFILE:
-		job->work = splice_work;
-		gmem_job_choose(job, GMEM_METHOD_SENDFILE);
-		break;
-	case GMEM_METHOD_IO_URING:
-		job->work = gmem_uring_file;
-		gmem_job_choose(job, GMEM_METHOD_IO_URING);
-		break;
-	default:
-		job->work = work;
-		gmem_job_choose(job, GMEM_METHOD_WRITE);
-	}
 }
 
 static int populate_open(struct job *job, int fd, uint64_t offset, struct file *source)
@@ -272,13 +242,17 @@ static int populate_open(struct job *job, int fd, uint64_t offset, struct file *
 	if (!err)
 		err = gmem_round_up_to_page(g, source->length, &length);
 	if (!err)
-		err = gmem_target_open(g, &job->target, fd, offset, length);
+		err = gmem_target_open(g, &job->target, FROM_FILE, fd, offset, length);
 	if (err)
 		return err;
 
 	job->source = source;
 	job->total = length;
-	choose(job);
+	job->work = gmem_file_work;
+	if (job->target.method == GMEM_METHOD_SENDFILE)
+		job->work = splice_work;
+	else if (job->target.method == GMEM_METHOD_IO_URING)
+		job->work = gmem_uring_file;
 	err = plan(job);
 	return err ?: gmem_job_run(job, UINT_MAX);
 }
@@ -287,26 +261,20 @@ static int populate_open(struct job *job, int fd, uint64_t offset, struct file *
 static int populate(struct job *job, int fd, uint64_t offset, struct file *source)
 {
 	int flags = job->g->direct && source->offset % job->g->page == 0 ? O_DIRECT : 0;
-	int own = reopen(source->fd, flags), caller = source->fd, err;
-	off_t position = 0;
+	int own = gmem_reopen(source->fd, flags), err;
 
 	if (own < 0 && flags) {
 		flags = 0;
-		own = reopen(source->fd, 0);
+		own = gmem_reopen(source->fd, 0);
 	}
+	source->seekable = own >= 0;
 	if (own >= 0) {
 		job->direct = flags;
 		source->fd = own;
-	} else {
-		position = lseek(caller, 0, SEEK_CUR);
 	}
-
 	err = populate_open(job, fd, offset, source);
-
 	if (own >= 0)
 		close(own);
-	else if (position >= 0)
-		lseek(caller, position, SEEK_SET);
 	return err;
 }
 

@@ -136,15 +136,13 @@ static int populate(struct job *job, int fd, uint64_t offset, struct stream *sou
 	uint64_t length = GMEM_ALL;
 	int err = 0;
 
-	if (g->method == GMEM_METHOD_SENDFILE)
-		return gmem_fail(g, -EOPNOTSUPP, "method sendfile: a stream's chunks are not whole pages: use write, mmap or io_uring");
 	/* poll() ignores a descriptor below 0. */
 	if (fcntl(source->fd, F_GETFD) < 0)
 		return gmem_fail(g, -errno, "the source: %s", strerror(errno));
 	if (source->length != GMEM_ALL)
 		err = gmem_round_up_to_page(g, source->length, &length);
 	if (!err)
-		err = gmem_target_open(g, &job->target, fd, offset, length);
+		err = gmem_target_open(g, &job->target, FROM_STREAM, fd, offset, length);
 	if (err)
 		return err;
 
@@ -152,8 +150,7 @@ static int populate(struct job *job, int fd, uint64_t offset, struct stream *sou
 	job->source = source;
 	job->total = source->length == GMEM_ALL ? 0 : length;
 	job->compare_at_once = g->verify;
-	job->work = g->method == GMEM_METHOD_IO_URING ? gmem_uring_stream : work;
-	gmem_job_choose(job, g->method == GMEM_METHOD_IO_URING ? GMEM_METHOD_IO_URING : GMEM_METHOD_WRITE);
+	job->work = job->target.method == GMEM_METHOD_IO_URING ? gmem_uring_stream : work;
 	return gmem_job_run(job, 1);
 }
 

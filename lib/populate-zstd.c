@@ -4,7 +4,6 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #include <zstd.h>
 
@@ -13,6 +12,7 @@
 struct image {
 	struct stream out;	/* what it decompresses to; fd: the image itself */
 	bool is_file;		/* it can be read in any order */
+	uint64_t size;		/* then */
 };
 
 /* Compressed bytes on their way to the decompressor. */
@@ -290,14 +290,11 @@ static uint64_t plan_frames(struct job *job, const struct image *image)
 	size_t page = job->g->page;
 	struct piece piece;
 	bool skippable;
-	struct stat st;
 
-	if (!image->is_file || fstat(image->out.fd, &st))
-		return 0;
-	while (at < (uint64_t)st.st_size) {
+	while (at < image->size) {
 		piece = (struct piece) { .offset = total, .source = at };
 		content = next_frame(image->out.fd, &at, &skippable);
-		if (content == ZSTD_CONTENTSIZE_UNKNOWN || at > (uint64_t)st.st_size)
+		if (content == ZSTD_CONTENTSIZE_UNKNOWN || at > image->size)
 			return 0;
 		if (skippable)
 			continue;
@@ -360,12 +357,11 @@ static int populate_in_parallel(struct job *job, int fd, uint64_t offset, struct
 		job->piece[i].offset += offset;
 	err = gmem_round_up_to_page(job->g, image->out.length, &job->total);
 	if (!err)
-		err = gmem_target_open(job->g, &job->target, fd, offset, job->total);
+		err = gmem_target_open(job->g, &job->target, FROM_ZSTD, fd, offset, job->total);
 	if (err)
 		return err;
 
 	job->work = work_in_parallel;
-	gmem_job_choose(job, GMEM_METHOD_WRITE);
 	err = order_frames(job);
 	return err ?: gmem_job_run(job, UINT_MAX);
 }
@@ -382,7 +378,7 @@ static int populate_in_sequence(struct job *job, int fd, uint64_t offset, struct
 	if (image->out.length != GMEM_ALL)
 		err = gmem_round_up_to_page(job->g, image->out.length, &length);
 	if (!err)
-		err = gmem_target_open(job->g, &job->target, fd, offset, length);
+		err = gmem_target_open(job->g, &job->target, FROM_ZSTD, fd, offset, length);
 	if (err)
 		return err;
 
@@ -391,7 +387,6 @@ static int populate_in_sequence(struct job *job, int fd, uint64_t offset, struct
 	job->total = length == GMEM_ALL ? 0 : length;
 	job->compare_at_once = job->g->verify;
 	job->work = work_in_sequence;
-	gmem_job_choose(job, GMEM_METHOD_WRITE);
 	return gmem_job_run(job, 1);
 }
 
@@ -399,14 +394,12 @@ static int populate(struct job *job, int fd, uint64_t offset, struct image *imag
 {
 	struct gmem *g = job->g;
 	uint64_t total;
-	struct stat st;
+	int err;
 
-	if (g->method == GMEM_METHOD_SENDFILE || g->method == GMEM_METHOD_IO_URING)
-		return gmem_fail(g, -EOPNOTSUPP, "method %s: a compressed image has to be decompressed in between: use write or mmap",
-				 gmem_method_name(g->method));
-	if (fstat(image->out.fd, &st))
-		return gmem_fail(g, -errno, "the source: %s", strerror(errno));
-	image->is_file = S_ISREG(st.st_mode);
+	err = gmem_source_size(g, image->out.fd, &image->size);
+	if (err && err != -ESPIPE)
+		return err;
+	image->is_file = !err;
 	job->source = image;
 
 	total = plan_frames(job, image);
@@ -419,23 +412,23 @@ static int populate(struct job *job, int fd, uint64_t offset, struct image *imag
 
 EXPORT int gmem_zstd_size(struct gmem *g, int source, uint64_t *size)
 {
-	uint64_t at = 0, total = 0, content;
+	uint64_t at = 0, total = 0, content, end;
 	int err = gmem_begin(g);
 	bool skippable;
-	struct stat st;
 
 	if (err)
 		return err;
-	if (fstat(source, &st))
-		return gmem_end(g, gmem_fail(g, -errno, "the source: %s", strerror(errno)));
-
-	while (!err && at < (uint64_t)st.st_size) {
+	err = gmem_source_size(g, source, &end);
+	if (err == -ESPIPE)
+		err = gmem_fail(g, -ENODATA, "the source is neither a file nor a block device: it does not tell its size");
+	while (!err && at < end) {
 		content = next_frame(source, &at, &skippable);
 		if (content == ZSTD_CONTENTSIZE_UNKNOWN || total + content < total)
 			err = gmem_fail(g, -ENODATA, "the zstd image does not tell the size of what it decompresses to");
 		total += content;
 	}
-	*size = total;
+	if (!err)
+		*size = total;
 	return gmem_end(g, err);
 }
 

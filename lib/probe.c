@@ -28,6 +28,7 @@ static const struct {
 	{ GMEM_FLAG_INIT_SHARED, "GUEST_MEMFD_FLAG_INIT_SHARED", "memory begins as shared, not private" },
 	{ GMEM_FLAG_NO_DIRECT_MAP, "GUEST_MEMFD_FLAG_NO_DIRECT_MAP", "guest memory is not in the kernel's direct map" },
 	{ GMEM_FLAG_WRITE, "GUEST_MEMFD_FLAG_WRITE", "write(), splice and io_uring populate guest memory" },
+	{ GMEM_FLAG_NO_OVERWRITE, "GUEST_MEMFD_FLAG_NO_OVERWRITE", "write() populates only what is absent" },
 };
 
 static const struct {
@@ -118,6 +119,8 @@ static void probe_vm(struct gmem_probe *p, int vm, const char *why)
 			add(p, flags[i].name, flags[i].about, "%s", why);
 		else if (flags[i].flag == GMEM_FLAG_WRITE)
 			add(p, flags[i].name, flags[i].about, "this kernel lacks the change that adds it: mmap and copy is used");
+		else if (flags[i].flag == GMEM_FLAG_NO_OVERWRITE)
+			add(p, flags[i].name, flags[i].about, "this kernel lacks the change that adds it");
 		else
 			add(p, flags[i].name, flags[i].about, "this kernel does not have it for this VM's type");
 	}

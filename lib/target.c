@@ -11,6 +11,9 @@
 
 #include "internal.h"
 
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ	22
+#endif
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE	23
 #endif
@@ -23,8 +26,10 @@ static const char *advice(int err)
 		return "; the machine or the memory cgroup (memory.max) is out of memory";
 	case EFBIG:
 		return "; it is beyond the limit on file sizes (ulimit -f, RLIMIT_FSIZE)";
-	case EPERM:
+	case EACCES:
 		return "; the page is private: convert it to shared first";
+	case EEXIST:
+		return "; the page is populated already, and this guest_memfd keeps what it has (GUEST_MEMFD_FLAG_NO_OVERWRITE)";
 	case EFAULT:
 		return "; the page is private, or the source cannot be read";
 	case EHWPOISON:
@@ -44,16 +49,20 @@ int gmem_target_fail(struct gmem *g, int err, uint64_t offset)
 			 offset, strerror(-err), advice(err));
 }
 
-/* Zeros can be skipped where nothing has been populated: find out where that is. */
-static int find_populated(struct gmem *g, struct target *t)
+/* Zeros can be skipped where nothing has been populated, what has been can be kept: find out where that is. */
+int gmem_target_find_populated(struct gmem *g, struct target *t)
 {
 	uint64_t end = t->offset + t->length, offset = t->offset;
 	struct gmem_range range;
 	int err;
 
-	/* Verification does not take the caller's word that all is fresh. */
+	t->populated.nr = 0;
+	t->keep = t->exists_ok = !g->overwrite;
 	t->skip = g->zero != GMEM_ZERO_WRITE;
-	if (!t->skip || (g->zero == GMEM_ZERO_FRESH && !g->verify))
+	if (!t->skip && !t->keep)
+		return 0;
+	/* Verification does not take the caller's word that all is fresh. */
+	if (g->zero == GMEM_ZERO_FRESH && !g->verify)
 		return 0;
 	if (!(t->can & (GMEM_CAN_SEEK | GMEM_CAN_MMAP))) {
 		t->skip = false;
@@ -74,26 +83,8 @@ static int find_populated(struct gmem *g, struct target *t)
 	return 0;
 }
 
-static int choose(struct gmem *g, struct target *t)
-{
-	if (g->method == GMEM_METHOD_MMAP) {
-		if (!(t->can & GMEM_CAN_MMAP))
-			return gmem_fail(g, -EOPNOTSUPP, "method mmap: this guest_memfd cannot be mapped: it was made without GUEST_MEMFD_FLAG_MMAP");
-		t->by_copy = true;
-		return 0;
-	}
-	if (t->can & GMEM_CAN_WRITE)
-		return 0;
-	if (g->method == GMEM_METHOD_WRITE || g->method == GMEM_METHOD_SENDFILE)
-		return gmem_fail(g, -EOPNOTSUPP, "method %s: this guest_memfd cannot be written: it was made without GUEST_MEMFD_FLAG_WRITE, or this kernel lacks that",
-				 gmem_method_name(g->method));
-	if (!(t->can & GMEM_CAN_MMAP))
-		return gmem_fail(g, -EOPNOTSUPP, "this guest_memfd can be neither written nor mapped: make it with GUEST_MEMFD_FLAG_WRITE or GUEST_MEMFD_FLAG_MMAP");
-	t->by_copy = true;
-	return 0;
-}
-
-int gmem_target_open(struct gmem *g, struct target *t, int fd, uint64_t offset, uint64_t length)
+int gmem_target_open(struct gmem *g, struct target *t, enum source source,
+		     int fd, uint64_t offset, uint64_t length)
 {
 	int err;
 
@@ -110,7 +101,7 @@ int gmem_target_open(struct gmem *g, struct target *t, int fd, uint64_t offset, 
 	if (length == GMEM_ALL)
 		t->length = t->size - offset;
 
-	err = choose(g, t);
+	err = gmem_choose_method(g, t, source);
 	if (err)
 		return err;
 	if (g->verify && !(t->can & GMEM_CAN_MMAP))
@@ -119,20 +110,16 @@ int gmem_target_open(struct gmem *g, struct target *t, int fd, uint64_t offset, 
 		return 0;
 
 	if (t->by_copy || g->verify) {
-		t->map = mmap(NULL, t->length, PROT_READ | (t->by_copy ? PROT_WRITE : 0),
-			      MAP_SHARED, fd, offset);
-		if (t->map == MAP_FAILED) {
-			t->map = NULL;
-			return gmem_fail(g, -errno, "cannot map the guest memory: %s", strerror(errno));
-		}
+		err = gmem_map(&t->map, fd, offset, t->length, PROT_READ | (t->by_copy ? PROT_WRITE : 0));
+		if (err)
+			return gmem_fail(g, err, "cannot map the guest memory: %s", strerror(-err));
 	}
-	return find_populated(g, t);
+	return gmem_target_find_populated(g, t);
 }
 
 void gmem_target_close(struct target *t)
 {
-	if (t->map)
-		munmap(t->map, t->length);
+	gmem_unmap(&t->map);
 	free(t->populated.range);
 	memset(t, 0, sizeof(*t));
 }
@@ -166,7 +153,7 @@ bool gmem_is_zero(const void *bytes, size_t length)
 static int write_by_copy(const struct target *t, uint64_t offset,
 			 const char *bytes, size_t length)
 {
-	char *to = t->map + (offset - t->offset);
+	char *to = t->map.at + (offset - t->offset);
 
 	while (madvise(to, length, MADV_POPULATE_WRITE))
 		if (errno != EINTR && errno != EAGAIN)
@@ -176,8 +163,8 @@ static int write_by_copy(const struct target *t, uint64_t offset,
 	return 0;
 }
 
-int gmem_target_write(struct gmem *g, const struct target *t, uint64_t offset,
-		 const char *bytes, size_t length, size_t *done)
+static int write_pages(struct gmem *g, const struct target *t, uint64_t offset,
+		       const char *bytes, size_t length, size_t *done)
 {
 	ssize_t n;
 	int err;
@@ -195,6 +182,8 @@ int gmem_target_write(struct gmem *g, const struct target *t, uint64_t offset,
 		n = pwrite(t->fd, bytes + *done, length - *done, offset + *done);
 		if (n < 0 && errno == EINTR)
 			continue;
+		if (n < 0 && errno == EEXIST && t->exists_ok)
+			return -EEXIST;
 		if (n <= 0)
 			return gmem_target_fail(g, n ? -errno : -EIO, offset + *done);
 		*done += n;
@@ -202,18 +191,93 @@ int gmem_target_write(struct gmem *g, const struct target *t, uint64_t offset,
 	return 0;
 }
 
-int gmem_target_compare(struct gmem *g, const struct target *t, uint64_t offset,
-		   const char *bytes, size_t length)
+static bool is_populated(const struct target *t, uint64_t offset)
 {
-	const unsigned char *is = (const unsigned char *)t->map + (offset - t->offset);
+	const struct gmem_range *next = gmem_ranges_find(&t->populated, offset);
+
+	return next && next->offset <= offset;
+}
+
+static enum fate find_fate(const struct target *t, uint64_t offset, const char *bytes, size_t page)
+{
+	if (t->keep && is_populated(t, offset))
+		return PRESENT;
+	if (t->skip && !is_populated(t, offset) && gmem_is_zero(bytes, page))
+		return SKIPPED;
+	return WRITTEN;
+}
+
+/* How many bytes from the beginning share a fate. */
+static size_t find_run(struct gmem *g, const struct target *t, uint64_t offset,
+		       const char *bytes, size_t length, enum fate *fate)
+{
+	size_t run = g->page;
+
+	*fate = WRITTEN;
+	if (!t->skip && !t->keep)
+		return length;
+	*fate = find_fate(t, offset, bytes, g->page);
+	while (run < length && find_fate(t, offset + run, bytes + run, g->page) == *fate)
+		run += g->page;
+	return run;
+}
+
+int gmem_target_put(struct gmem *g, const struct target *t, uint64_t offset,
+		    const char *bytes, size_t length, size_t *done, enum fate *fate)
+{
+	int err;
+
+	*done = find_run(g, t, offset, bytes, length, fate);
+	if (*fate != WRITTEN)
+		return 0;
+
+	err = write_pages(g, t, offset, bytes, *done, done);
+	if (err != -EEXIST || !t->exists_ok)
+		return err;
+	if (!*done) {
+		*done = g->page;
+		*fate = PRESENT;
+	}
+	return 0;
+}
+
+/* Reading through a mapping is a SIGBUS where the page's memory is broken, or the file has shrunk. */
+static int make_readable(struct gmem *g, const struct target *t, uint64_t offset, size_t length)
+{
+	while (madvise(t->map.at + (offset - t->offset), length, MADV_POPULATE_READ))
+		if (errno != EINTR && errno != EAGAIN)
+			return gmem_fail(g, -errno, "reading guest memory at %#" PRIx64 ": %s", offset, strerror(errno));
+	return 0;
+}
+
+static int compare_run(struct gmem *g, const struct target *t, uint64_t offset,
+		       const char *bytes, size_t length)
+{
+	const unsigned char *is = (const unsigned char *)t->map.at + (offset - t->offset);
 	const unsigned char *should = (const unsigned char *)bytes;
+	int err = make_readable(g, t, offset, length);
 	size_t i = 0;
 
-	if (!memcmp(is, should, length))
-		return 0;
+	if (err || !memcmp(is, should, length))
+		return err;
 
 	while (i < length - 1 && is[i] == should[i])
 		i++;
 	return gmem_fail(g, -EILSEQ, "verification failed: the byte at %#" PRIx64 " of guest memory is %#04x, in the source it is %#04x",
 			 offset + i, is[i], should[i]);
+}
+
+int gmem_target_compare(struct gmem *g, const struct target *t, uint64_t offset,
+			const char *bytes, size_t length)
+{
+	enum fate fate;
+	size_t run;
+	int err = 0;
+
+	for (; length && !err; offset += run, bytes += run, length -= run) {
+		run = find_run(g, t, offset, bytes, length, &fate);
+		if (fate == WRITTEN)
+			err = compare_run(g, t, offset, bytes, run);
+	}
+	return err;
 }

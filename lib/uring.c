@@ -219,8 +219,11 @@ static int file_loop(struct pipeline *p)
 int gmem_uring_file(struct worker *w)
 {
 	struct pipeline p;
-	int err = begin(&p, w, DEPTH);
+	int err;
 
+	if (w->job->comparing)
+		return gmem_file_work(w);
+	err = begin(&p, w, DEPTH);
 	if (!err)
 		err = file_loop(&p);
 	end(&p);

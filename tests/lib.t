@@ -66,7 +66,7 @@ in_lab() {
 	mkdir "$work/share"
 	# shellcheck disable=SC2016 # for the guest's shell
 	lab/boot --quiet "${options[@]}" --timeout 1500 --add "$work/root:/" --share "$work/share" -- \
-		sh -c 'for t; do "/usr/local/bin/test-$t" >"/share/$t.tap" 2>&1; echo $? >"/share/$t.status"; done' - "$@" >"$work/said" 2>&1 ||
+		sh -c 'echo 16 >/proc/sys/vm/nr_hugepages; for t; do "/usr/local/bin/test-$t" >"/share/$t.tap" 2>&1; echo $? >"/share/$t.status"; done' - "$@" >"$work/said" 2>&1 ||
 		not_ok "$name: boots, and has no complaints" "$(<"$work/said")"
 	for test; do
 		touch "$work/share/$test.tap"

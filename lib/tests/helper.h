@@ -36,6 +36,9 @@ bool kind_writes(enum kind kind);
 /* Of so many bytes, fresh. */
 int make_target(enum kind kind, uint64_t size);
 
+/* A guest_memfd that does not overwrite; skips the test where there is none. */
+int make_no_overwrite(uint64_t size);
+
 /* A VM, or -1. */
 int make_vm(void);
 
@@ -62,6 +65,19 @@ void end(struct gmem *g);
 		if (!strstr(gmem_error(g), (text)) || strchr(gmem_error(g), '\n')) \
 			fail_msg("message \"%s\" lacks \"%s\"", gmem_error(g), (text)); \
 	} while (0)
+
+/*
+ * What the kernel does to the library, through the system calls that are defined
+ * here in the C library's place. None is set when a test begins.
+ */
+struct quirks {
+	ino_t liar;		/* lseek() says that this file is one hole, whatever it has */
+	int watched, moves;	/* how often lseek() moved this descriptor's position */
+	off_t bad_from;		/* pread() fails from there on (EIO), if not 0 */
+	int shrinks;		/* pwrite() of this descriptor cuts it off at 0 afterwards */
+};
+
+extern struct quirks quirks;
 
 /* Bytes that differ from page to page and with @seed; none of the pages is zero. */
 char *make_bytes(size_t size, unsigned int seed);

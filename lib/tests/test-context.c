@@ -138,7 +138,7 @@ static void test_populated(void **state)
 	must_refuse(p);
 	g = begin();
 	bytes = make_bytes(3 * page, 1);
-	fd = make_target(p->kind, 64 * MIB);
+	fd = quirks.watched = make_target(p->kind, 64 * MIB);
 	assert_fails(g, gmem_next_populated(g, fd, 0, &range), -ENXIO, "nothing");
 
 	assert_ok(g, gmem_populate_buffer(g, fd, 5 * page, bytes, 3 * page));
@@ -154,6 +154,42 @@ static void test_populated(void **state)
 	assert_int_equal(range.length, page);
 	assert_int_equal(gmem_next_populated(g, fd, 64 * MIB, &range), -ENXIO);
 	assert_int_equal(gmem_next_populated(g, fd, 65 * MIB, &range), -ENXIO);
+	assert_int_equal(quirks.moves, 0);	/* another thread may write() from there on */
+	close(fd);
+	free(bytes);
+	end(g);
+}
+
+/* Pages of 2 MiB: each mapping has to end where they do. */
+static void test_hugetlb(void **state)
+{
+	char *bytes = make_bytes(3 * MIB, 1);
+	struct gmem *g = begin();
+	struct gmem_range range;
+	uint64_t size;
+	void *map;
+	int fd;
+
+	(void)state;
+	fd = memfd_create("gmem-test", MFD_CLOEXEC | MFD_HUGETLB | 21u << 26);
+	map = fd < 0 || ftruncate(fd, 8 * MIB) ? MAP_FAILED :
+	      mmap(NULL, 8 * MIB, PROT_READ, MAP_SHARED, fd, 0);
+	if (map == MAP_FAILED) {
+		close(fd);
+		gmem_free(g);
+		free(bytes);
+		print_message("no huge pages\n");
+		skip();
+	}
+	munmap(map, 8 * MIB);
+	assert_int_equal(gmem_adopt(g, fd, &size), GMEM_CAN_MMAP | GMEM_CAN_SEEK);
+	assert_int_equal(size, 8 * MIB);
+	gmem_set_verify(g, true);
+	assert_ok(g, gmem_populate_buffer(g, fd, MIB, bytes, 3 * MIB));
+	map = mmap(NULL, 8 * MIB, PROT_READ, MAP_SHARED, fd, 0);
+	assert_memory_equal((char *)map + MIB, bytes, 3 * MIB);
+	munmap(map, 8 * MIB);
+	assert_ok(g, gmem_next_populated(g, fd, 0, &range));
 	close(fd);
 	free(bytes);
 	end(g);
@@ -243,6 +279,7 @@ int main(void)
 		{ "test_populated: memfd", test_populated, NULL, NULL, &params[0] },
 		{ "test_populated: guest_memfd", test_populated, NULL, NULL, &params[1] },
 		{ "test_populated: guest_memfd without WRITE", test_populated, NULL, NULL, &params[2] },
+		cmocka_unit_test(test_hugetlb),
 		cmocka_unit_test(test_order_file),
 	};
 

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static long page;
@@ -622,6 +623,139 @@ static void test_verify(void **state)
 	end(g);
 }
 
+/* A file system that takes data for a hole: verification reads what is really there. */
+static void test_lying_source(void **state)
+{
+	const struct param *p = *state;
+	bool refused = must_refuse(p);
+	struct gmem *g = begin();
+	char *bytes = make_bytes(3 * CHUNK, 1);
+	int source = make_file(bytes, 3 * CHUNK), fd = make_target(p->kind, 3 * CHUNK);
+	struct stat st;
+
+	assert_int_equal(fstat(source, &st), 0);
+	quirks.liar = st.st_ino;
+	assert_ok(g, gmem_set_method(g, p->method));
+	gmem_set_verify(g, true);
+	if (!refused)
+		assert_fails(g, gmem_populate_file(g, fd, 0, source, 0, GMEM_ALL), -EILSEQ, "verification failed");
+	close(fd);
+	close(source);
+	free(bytes);
+	end(g);
+}
+
+/* Guest memory that cannot be read when it is verified is an error, not a SIGBUS. */
+static void test_unreadable_target(void **state)
+{
+	struct gmem *g = begin();
+	char *bytes = make_bytes(CHUNK, 1);
+	int fd = quirks.shrinks = make_target(MEMFD, CHUNK);
+
+	(void)state;
+	gmem_set_verify(g, true);
+	gmem_set_overwrite(g, false);
+	assert_fails(g, gmem_populate_buffer(g, fd, 0, bytes, CHUNK), -EFAULT, "reading guest memory at 0");
+	close(fd);
+	free(bytes);
+	end(g);
+}
+
+/* What is there already is left alone, and counted; zeros as well as data. */
+static void test_keep(void **state)
+{
+	const struct param *p = *state;
+	bool refused = must_refuse(p) || p->method == GMEM_METHOD_SENDFILE;
+	const size_t size = 2 * CHUNK;
+	struct gmem *g = begin();
+	char *bytes = make_bytes(size, 1), *old = make_bytes(page, 2);
+	int source, fd = make_target(p->kind, size);
+
+	memset(bytes + 5 * page, 0, 2 * page);
+	source = make_file(bytes, size);
+	assert_ok(g, gmem_populate_buffer(g, fd, 3 * page, old, page));
+	assert_ok(g, gmem_populate_buffer(g, fd, 6 * page, old, page));
+	assert_ok(g, gmem_set_method(g, p->method));
+	gmem_set_overwrite(g, false);
+	gmem_set_verify(g, true);
+	if (refused) {
+		assert_fails(g, gmem_populate_file(g, fd, 0, source, 0, GMEM_ALL), -EOPNOTSUPP, "method");
+	} else {
+		assert_ok(g, gmem_populate_file(g, fd, 0, source, 0, GMEM_ALL));
+		assert_int_equal(gmem_stats(g)->pages_present, 2);
+		assert_int_equal(gmem_stats(g)->pages_skipped, 1);
+		assert_int_equal(gmem_stats(g)->pages_written, size / page - 3);
+		assert_int_equal(gmem_stats(g)->up_to, size);
+		memcpy(bytes + 3 * page, old, page);
+		memcpy(bytes + 6 * page, old, page);
+		assert_target(fd, 0, bytes, size);
+	}
+	close(source);
+	close(fd);
+	free(bytes);
+	free(old);
+	end(g);
+}
+
+struct racer {
+	struct gmem *g;
+	int fd;
+	const char *bytes;
+	size_t size;
+	int err;
+	uint64_t written;
+};
+
+static void *populate_backwards(void *arg)
+{
+	struct racer *r = arg;
+	size_t at = r->size;
+
+	while (at && !r->err) {
+		at -= 4 * page;
+		r->err = gmem_populate_buffer(r->g, r->fd, at, r->bytes + at, 4 * page);
+		r->written += gmem_stats(r->g)->pages_written;
+	}
+	return NULL;
+}
+
+/* Two who populate the same pages at once, which the kernel does not overwrite: each page is one's. */
+static void test_race_for_pages(void **state)
+{
+	const size_t size = 40 * CHUNK;
+	struct gmem *g = begin(), *other;
+	char *bytes[2] = { make_bytes(size, 1), make_bytes(size, 2) }, *map;
+	struct racer racer;
+	pthread_t thread;
+	uint64_t written, i;
+	int fd = make_no_overwrite(size);
+
+	(void)state;
+	assert_int_equal(gmem_new(&other), 0);
+	racer = (struct racer) { .g = other, .fd = fd, .bytes = bytes[1], .size = size };
+	gmem_set_overwrite(g, false);
+	gmem_set_overwrite(other, false);
+	pthread_create(&thread, NULL, populate_backwards, &racer);
+	assert_ok(g, gmem_populate_buffer(g, fd, 0, bytes[0], size));
+	pthread_join(thread, NULL);
+	assert_int_equal(racer.err, 0);
+	written = gmem_stats(g)->pages_written + racer.written;
+	assert_int_equal(written, size / page);
+
+	map = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
+	for (i = 0; i < size; i += page)
+		assert_true(!memcmp(map + i, bytes[0] + i, page) || !memcmp(map + i, bytes[1] + i, page));
+	munmap(map, size);
+
+	gmem_set_overwrite(g, true);
+	assert_fails(g, gmem_populate_buffer(g, fd, 0, bytes[0], size), -EEXIST, "populated already");
+	close(fd);
+	free(bytes[0]);
+	free(bytes[1]);
+	gmem_free(other);
+	end(g);
+}
+
 /* Contexts are independent: populate different ranges of one file from many threads. */
 struct neighbour {
 	pthread_t thread;
@@ -716,7 +850,7 @@ static void test_private(void **state)
 	fd = gmem_create(g, vm, 2 * CHUNK, GMEM_FLAG_MMAP | (writes ? GMEM_FLAG_WRITE : 0));
 	assert_ok(g, fd);
 	if (writes)
-		assert_fails(g, gmem_populate_buffer(g, fd, 0, bytes, 2 * CHUNK), -EPERM, "private");
+		assert_fails(g, gmem_populate_buffer(g, fd, 0, bytes, 2 * CHUNK), -EACCES, "private");
 	assert_ok(g, gmem_set_method(g, GMEM_METHOD_MMAP));
 	assert_fails(g, gmem_populate_buffer(g, fd, 0, bytes, 2 * CHUNK), -EFAULT, "private");
 	assert_int_equal(gmem_stats(g)->up_to, 0);
@@ -742,8 +876,10 @@ static void test_position(void **state)
 	fd = make_target(p->kind, 3 * CHUNK);
 	assert_ok(g, gmem_set_method(g, p->method));
 	assert_int_equal(lseek(fd, page, SEEK_SET), page);
+	quirks.watched = fd;
 	assert_ok(g, gmem_populate_file(g, fd, 0, source, 0, GMEM_ALL));
 	assert_int_equal(lseek(fd, 0, SEEK_CUR), page);
+	assert_int_equal(quirks.moves, 0);
 	close(fd);
 	close(source);
 	free(bytes);
@@ -784,6 +920,8 @@ int main(void)
 			add("RLIMIT_FSIZE", test_file_size_limit, kind, method);
 			add("order", test_order, kind, method);
 			add("verify", test_verify, kind, method);
+			add("verify a lying source", test_lying_source, kind, method);
+			add("no overwriting", test_keep, kind, method);
 			add("file position", test_position, kind, method);
 			add("buffer", test_buffer, kind, method);
 		}
@@ -796,6 +934,8 @@ int main(void)
 	}
 	add("private", test_private, GUEST_MEMFD, GMEM_METHOD_AUTO);
 	add("private", test_private, GUEST_MEMFD_MMAP, GMEM_METHOD_AUTO);
+	add("unreadable", test_unreadable_target, MEMFD, GMEM_METHOD_AUTO);
+	add("race for pages", test_race_for_pages, GUEST_MEMFD, GMEM_METHOD_WRITE);
 	add("busy", test_busy, MEMFD, GMEM_METHOD_AUTO);
 	add("order that repeats itself", test_order_repeats, MEMFD, GMEM_METHOD_AUTO);
 

@@ -145,7 +145,7 @@ static void test_size(void **state)
 	char *bytes = make_bytes(CHUNK, 1);
 	struct gmem *g = begin();
 	uint64_t size;
-	int fd;
+	int fd, ends[2];
 
 	(void)state;
 	add_frame(&image, bytes, CHUNK, true);
@@ -174,6 +174,10 @@ static void test_size(void **state)
 	assert_fails(g, gmem_zstd_size(g, fd, &size), -ENODATA, "does not tell");
 	close(fd);
 	assert_fails(g, gmem_zstd_size(g, -1, &size), -EBADF, "source");
+	assert_int_equal(pipe(ends), 0);
+	assert_fails(g, gmem_zstd_size(g, ends[0], &size), -ENODATA, "neither a file");
+	close(ends[0]);
+	close(ends[1]);
 	free(bytes);
 	end(g);
 }
