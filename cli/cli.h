@@ -127,6 +127,15 @@ bool parse_size(const char *text, uint64_t *size);
 const char *format_size(char buffer[32], uint64_t size);
 
 /*
+ * Images: format.c
+ */
+
+enum format { FORMAT_AUTO, FORMAT_RAW, FORMAT_ZSTD };
+
+/* By how it begins, which is not taken from it; dies if it is something else. */
+enum format find_format(int image, const char *path);
+
+/*
  * Progress: progress.c
  */
 
@@ -155,7 +164,7 @@ void json_null(const char *key);
 /* A new VM's descriptor; dies if there can be none. */
 int open_vm(void);
 
-/* A guest_memfd of a VM of its own, with all flags that help to populate it. */
-int make_guest_memory(struct gmem *g, uint64_t size);
+/* A guest_memfd of a VM of its own, with all flags that help to populate it, and @also. */
+int make_guest_memory(struct gmem *g, uint64_t size, uint64_t also);
 
 #endif /* CLI_H */

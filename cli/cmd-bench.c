@@ -50,7 +50,7 @@ static double now_ms(void)
 
 static double run_populate(struct gmem *g, const struct way *way, const char *from)
 {
-	int memory = make_guest_memory(g, size), err;
+	int memory = make_guest_memory(g, size, 0), err;
 
 	gmem_set_method(g, way->method);
 	err = gmem_populate_buffer(g, memory, 0, from, size);

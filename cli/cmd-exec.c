@@ -12,9 +12,11 @@
 #include "cli.h"
 
 static uint64_t size;
+static bool keep;
 
 static const struct option_spec options[] = {
 	{ OPTION_SIZE, 's', "size", "SIZE", "how much guest memory (needed)", &size, NULL, NULL },
+	{ OPTION_FLAG, 0, "no-overwrite", NULL, "the kernel refuses to write a page again", &keep, NULL, NULL },
 	OPTIONS_COMMON
 };
 
@@ -61,6 +63,27 @@ static int inheritable(int memory)
 	else if (dup2(memory, fd) < 0)
 		die("no file descriptor for the command: %s", strerror(errno));
 	return fd;
+}
+
+/* What ^C is to end is the command, unless that is to ignore it. */
+static const int signals[] = { SIGINT, SIGQUIT };
+static struct sigaction inherited[ARRAY_SIZE(signals)];
+
+static void ignore_signals(void)
+{
+	const struct sigaction ignore = { .sa_handler = SIG_IGN };
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(signals); i++)
+		sigaction(signals[i], &ignore, &inherited[i]);
+}
+
+static void restore_signals(void)
+{
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(signals); i++)
+		sigaction(signals[i], &inherited[i], NULL);
 }
 
 static void run_child(char **argv, int memory)
@@ -126,19 +149,16 @@ int cmd_exec(int argc, char **argv)
 
 	if (gmem_new(&g))
 		die("out of memory");
-	memory = make_guest_memory(g, size);
+	memory = make_guest_memory(g, size, keep ? GMEM_FLAG_NO_OVERWRITE : 0);
 	if (!(gmem_adopt(g, memory, &real_size) & GMEM_CAN_WRITE) && !output.quiet)
 		warn("this kernel has no GUEST_MEMFD_FLAG_WRITE: the descriptor can only be mapped");
 
-	/* What ^C is to end is the command. */
-	signal(SIGINT, SIG_IGN);
-	signal(SIGQUIT, SIG_IGN);
+	ignore_signals();
 	child = fork();
 	if (child < 0)
 		die("cannot start a process: %s", strerror(errno));
 	if (!child) {
-		signal(SIGINT, SIG_DFL);
-		signal(SIGQUIT, SIG_DFL);
+		restore_signals();
 		run_child(argv + operand, memory);
 	}
 	while (waitpid(child, &status, 0) < 0)

@@ -11,8 +11,6 @@
 
 #include "cli.h"
 
-enum format { FORMAT_AUTO, FORMAT_RAW, FORMAT_ZSTD };
-
 static struct {
 	uint64_t size, offset, chunk;
 	unsigned int threads, fd;
@@ -20,7 +18,7 @@ static struct {
 	enum gmem_zero zero;
 	enum format format;
 	const char *order;
-	bool pad, direct, verify, has_fd;
+	bool keep, pad, direct, verify, has_fd;
 } opt;
 
 static void set_method(const struct option_spec *o, const char *value)
@@ -52,12 +50,13 @@ static const struct option_spec options[] = {
 	{ OPTION_SIZE, 's', "size", "SIZE", "how much guest memory (what the image needs)", &opt.size, NULL, NULL },
 	{ OPTION_SIZE, 0, "offset", "SIZE", "where in guest memory to begin (0)", &opt.offset, NULL, NULL },
 	{ OPTION_CALL, 0, "fd", "N", "populate this guest_memfd, an open descriptor", NULL, set_fd, NULL },
-	{ OPTION_CALL, 'f', "format", "FORMAT", "auto, raw or zstd (auto; stdin: raw)", NULL, set_format, "auto raw zstd" },
+	{ OPTION_CALL, 'f', "format", "FORMAT", "auto, raw or zstd (auto: by how it begins)", NULL, set_format, "auto raw zstd" },
 	{ OPTION_CALL, 'm', "method", "METHOD", "auto, write, mmap, sendfile or io_uring (auto)", NULL, set_method, "auto write mmap sendfile io_uring" },
 	{ OPTION_CALL, 'z', "zero", "HOW", "skip zeros: auto, fresh: all of them; or write", NULL, set_zero, "auto fresh write" },
 	{ OPTION_NUMBER, 't', "threads", "N", "threads that populate (as many as pay)", &opt.threads, NULL, NULL },
 	{ OPTION_SIZE, 0, "chunk", "SIZE", "what a thread does at a time (1M)", &opt.chunk, NULL, NULL },
 	{ OPTION_STRING, 0, "order", "FILE", "populate the ranges first that this order file has", &opt.order, NULL, NULL },
+	{ OPTION_FLAG, 0, "no-overwrite", NULL, "leave pages alone that are populated already", &opt.keep, NULL, NULL },
 	{ OPTION_FLAG, 0, "direct", NULL, "read past the page cache, where that works", &opt.direct, NULL, NULL },
 	{ OPTION_FLAG, 0, "pad", NULL, "fill up the last page with zeros", &opt.pad, NULL, NULL },
 	{ OPTION_FLAG, 0, "verify", NULL, "compare every byte afterwards", &opt.verify, NULL, NULL },
@@ -79,12 +78,23 @@ static void on_signal(int sig)
 	gmem_cancel(context);
 }
 
+/* Who ignores them, for a job in the background, goes on ignoring them. */
 static void cancel_on_signals(void)
 {
-	struct sigaction sa = { .sa_handler = on_signal, .sa_flags = SA_RESETHAND };
+	const struct sigaction cancel = { .sa_handler = on_signal, .sa_flags = SA_RESETHAND };
+	static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
+	struct sigaction before;
+	sigset_t set;
+	size_t i;
 
-	sigaction(SIGINT, &sa, NULL);
-	sigaction(SIGTERM, &sa, NULL);
+	sigemptyset(&set);
+	for (i = 0; i < ARRAY_SIZE(signals); i++) {
+		sigaction(signals[i], NULL, &before);
+		if (before.sa_handler != SIG_IGN)
+			sigaction(signals[i], &cancel, NULL);
+		sigaddset(&set, signals[i]);
+	}
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
 }
 
 static int open_image(const char *path)
@@ -106,17 +116,6 @@ static bool is_file(int image)
 
 	return !fstat(image, &st) && (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode)) &&
 	       image != STDIN_FILENO;
-}
-
-static enum format find_format(int image)
-{
-	static const unsigned char zstd[] = { 0x28, 0xb5, 0x2f, 0xfd };
-	unsigned char magic[4];
-
-	if (opt.format != FORMAT_AUTO)
-		return opt.format;
-	return is_file(image) && pread(image, magic, 4, 0) == 4 && !memcmp(magic, zstd, 4) ?
-		FORMAT_ZSTD : FORMAT_RAW;
 }
 
 /* What the image needs, in whole pages. */
@@ -166,6 +165,7 @@ static void set_options(struct gmem *g)
 
 	gmem_set_method(g, opt.method);
 	gmem_set_zero(g, opt.zero);
+	gmem_set_overwrite(g, !opt.keep);
 	gmem_set_pad(g, opt.pad);
 	gmem_set_direct(g, opt.direct);
 	gmem_set_verify(g, opt.verify);
@@ -206,6 +206,7 @@ static void print_json(const char *path, enum format format, const struct gmem_s
 	json_uint("up_to", s->up_to);
 	json_uint("pages_written", s->pages_written);
 	json_uint("pages_skipped", s->pages_skipped);
+	json_uint("pages_present", s->pages_present);
 	json_double("ms", s->ms);
 	json_double("mib_per_s", rate(s));
 	json_string("method", gmem_method_name(s->method));
@@ -233,7 +234,10 @@ static void print_report(const char *path, const struct gmem_stats *s)
 	printf("  method   %s: %s\n", gmem_method_name(s->method), s->why);
 	if (opt.direct)
 		printf("  source   %s\n", s->direct ? "read past the page cache" : "read through the page cache: it has no O_DIRECT");
-	printf("  pages    %" PRIu64 " written, %" PRIu64 " skipped (zeros)\n", s->pages_written, s->pages_skipped);
+	printf("  pages    %" PRIu64 " written, %" PRIu64 " skipped (zeros)", s->pages_written, s->pages_skipped);
+	if (opt.keep)
+		printf(", %" PRIu64 " left alone", s->pages_present);
+	putchar('\n');
 	printf("  threads  %u:", s->threads);
 	for (i = 0; i < s->threads; i++)
 		printf("%s %s in %.1f ms", i ? "," : "", format_size(size, s->thread[i].bytes), s->thread[i].ms);
@@ -260,11 +264,11 @@ int cmd_load(int argc, char **argv)
 		die("out of memory");
 	set_options(g);
 	image = open_image(path);
-	format = find_format(image);
+	format = opt.format ?: find_format(image, path);
 	if (opt.has_fd)
 		memory = opt.fd;
 	else
-		memory = make_guest_memory(g, opt.size ?: image_size(g, path, image, format));
+		memory = make_guest_memory(g, opt.size ?: image_size(g, path, image, format), 0);
 
 	context = g;
 	cancel_on_signals();

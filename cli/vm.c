@@ -26,7 +26,7 @@ int open_vm(void)
 	return vm;
 }
 
-int make_guest_memory(struct gmem *g, uint64_t size)
+int make_guest_memory(struct gmem *g, uint64_t size, uint64_t also)
 {
 	const uint64_t wanted = GMEM_FLAG_MMAP | GMEM_FLAG_INIT_SHARED | GMEM_FLAG_WRITE;
 	struct gmem_probe *probe;
@@ -36,11 +36,13 @@ int make_guest_memory(struct gmem *g, uint64_t size)
 	if (gmem_probe(g, vm, &probe))
 		die("%s", gmem_error(g));
 	flags = gmem_probe_flags(probe) & wanted;
+	if (also & ~gmem_probe_flags(probe))
+		die("this kernel's guest_memfd has no such flag: gmem probe tells more");
 	gmem_probe_free(probe);
 	if (!(flags & (GMEM_FLAG_MMAP | GMEM_FLAG_WRITE)))
 		die("nothing can populate guest memory on this kernel: gmem probe tells why");
 
-	fd = gmem_create(g, vm, size, flags);
+	fd = gmem_create(g, vm, size, flags | also);
 	if (fd < 0)
 		die("%s", gmem_error(g));
 	close(vm);	/* the guest_memfd keeps the VM */

@@ -127,6 +127,25 @@ else
 	json "r['ok'] and r['format'] == 'raw' and r['bytes'] % 4096 == 0" load --json --pad -f raw "$image.zst"
 	fails 1 "whole pages" load -f raw "$image.zst"
 	fails 1 "no zstd image" load -f zstd -s 64M "$image"
+	# What begins with a frame to be skipped, as pzstd writes it; and what is something else.
+	(printf '\x50\x2a\x4d\x18\x04\x00\x00\x00abcd' && cat "$image.zst") >"$work/pzstd"
+	json "r['ok'] and r['format'] == 'zstd' and r['bytes'] == 45 << 20 and r['verified']" load --json --verify "$work/pzstd"
+	head -c 8191 /dev/urandom >"$work/odd"
+	for magic in 'gzip \x1f\x8b' 'bzip2 BZh' 'xz \xfd7zXZ\x00' 'lz4 \x04\x22\x4d\x18' 'lz4 \x02\x21\x4c\x18' 'qcow2 QFI\xfb' \
+		'VMDK KDMV' 'VHDX vhdxfile' 'ELF \x7fELF' 'kdump KDUMP   ' 'QEMU QEVM' 'virsh LibvirtQemudSave' 'snapshot gmem vm\n'; do
+		# shellcheck disable=SC2059 # bytes
+		(printf "${magic#* }" && cat "$work/odd") >"$work/other"
+		fails 1 "${magic%% *}" load --pad "$work/other"
+		says "12 KiB populated" load --pad -f raw "$work/other"
+	done
+	if said=$( (printf Q && sleep 0.3 && printf 'FI\xfb' && cat "$work/odd") | "$gmem" load --pad -s 1M - 2>&1); then
+		not_ok "what comes in a pipe is looked at" "$said"
+	elif [[ $said == *qcow2* ]]; then
+		ok "what comes in a pipe is looked at"
+	else
+		not_ok "what comes in a pipe is looked at" "$said"
+	fi
+	check "zstd in a pipe" sh -c "'$gmem' load -q --verify -s 64M - <'$image.zst' && cat '$work/pzstd' | '$gmem' load -q -s 64M -"
 	for args in '' '-m io_uring' '--verify'; do
 		# shellcheck disable=SC2086 # words
 		if said=$("$gmem" load $args -s 64M - <"$image" 2>&1) && [[ $said == *"-: 45 MiB populated"* ]]; then
@@ -143,9 +162,9 @@ else
 
 	# Interrupted, it says how far it came.
 	mkfifo "$work/fifo"
-	sleep 60 >"$work/fifo" &
+	(head -c 8K /dev/zero && exec sleep 60) >"$work/fifo" &
 	sleeper=$!
-	"$gmem" load -s 1M "$work/fifo" 2>"$work/err" &
+	env --default-signal=INT "$gmem" load -s 1M "$work/fifo" 2>"$work/err" &
 	loader=$!
 	for ((i = 0; i < 300; i++)); do
 		[[ $(cat "/proc/$loader/wchan" 2>/dev/null) != *poll* ]] || break
