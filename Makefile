@@ -2,7 +2,7 @@
 # The front door. No logic here: each target calls a script that also works by
 # hand and has a --help of its own.
 
-.PHONY: all install uninstall deb help demo bench test soak fuzz mutants series clean distclean
+.PHONY: all install uninstall deb help demo bench test test-full soak fuzz mutants series clean distclean
 
 all: ; @lab/packages lib && lib/build
 
@@ -13,7 +13,8 @@ help:
 	@echo 'make demo       build the kernel, boot it and see write() fill guest memory'
 	@echo 'make bench      measure write() against its rivals and the limits (BARE=1: on'
 	@echo '                this machine'\''s own kernel)'
-	@echo 'make test       run every check and test (TESTS=tests/x.t: that one)'
+	@echo 'make test       see in minutes that it works (TESTS=tests/full/x.t: that one)'
+	@echo 'make test-full  run every check and test (SHARD=1/3: a third of them)'
 	@echo 'make soak       play random operations against a model (HOURS=1, seeds always new)'
 	@echo 'make fuzz       fuzz the parsers of libgmem and gmem (MINUTES=10 of processor time, each)'
 	@echo 'make mutants    break the kernel change in many ways, and see the tests notice'
@@ -31,6 +32,7 @@ deb: ; @lab/packages && debian/build
 demo: ; @lab/packages && demo/run
 bench: ; @lab/packages && bench/run $(if $(BARE),--bare)
 test: ; @lab/packages && tests/run $(TESTS)
+test-full: ; @lab/packages && tests/run full $(if $(SHARD),--shard $(SHARD))
 soak: ; @lab/packages && tests/stress/soak $(HOURS)
 fuzz: ; @lab/packages && tests/fuzz/run $(if $(MINUTES),--minutes $(MINUTES))
 mutants: ; @lab/packages && tests/mutants/run

@@ -11,6 +11,20 @@ not_ok() {
 skip() { echo "ok $((++count)) - $1 # SKIP $2"; }
 # figure WORDS...: something that was counted or measured, for the end of make test.
 figure() { echo "## $*"; }
+# try_again WHAT EXCUSED COMMAND...: run COMMAND; if it fails, and the command EXCUSED,
+# which gets its status, knows that such a failure is nobody's fault here, run it once
+# more, and tell: make test counts the second tries.
+try_again() {
+	local what=$1 excused=$2 status=0
+	shift 2
+	"$@" || status=$?
+	if ((status)) && "$excused" "$status"; then
+		echo "##retry $what: status $status at first"
+		status=0
+		"$@" || status=$?
+	fi
+	return "$status"
+}
 done_testing() { echo "1..$count"; }
 
 # check NAME COMMAND...: the command succeeds; what it says is for when not.

@@ -4,9 +4,10 @@
 # upstream that have to do with guest_memfd; every failure below write()
 # (tests/stress/inject). Then what of our code all that has reached. A leak scan follows.
 # What was printed is left in build/tests/debug/.
+# needs: debug alone minutes=8
 
 # shellcheck source=lab/lib.sh
-. "$(dirname "$(readlink -f "$0")")/../lab/lib.sh"
+. "$(dirname "$(readlink -f "$0")")/../../lab/lib.sh"
 # shellcheck source=tests/tap.sh
 . "$root/tests/tap.sh"
 # shellcheck source=tests/stress.sh
@@ -28,7 +29,7 @@ done
 start=$SECONDS
 check_silent "the debug kernel has nothing to say, and nothing has leaked" \
 	lab/boot --quiet --kernel "$kernel" --timeout 2400 --mem 2G --numa 2 --log "$dir/console" "${adds[@]}" \
-	--add tests/debug-guest --share "$dir/share" -- debug-guest "${upstream[@]}" "${ours[@]}"
+	--add tests/guest/debug:/bin/debug-guest --share "$dir/share" -- debug-guest "${upstream[@]}" "${ours[@]}"
 figure "debug: ${#upstream[@]} upstream selftests, ${ours[*]} in $((SECONDS - start)) s"
 
 ended_well() {

@@ -3,7 +3,7 @@
 # The form of what we write: shellcheck for scripts, checkpatch for the kernel.
 
 # shellcheck source=lab/lib.sh
-. "$(dirname "$(readlink -f "$0")")/../lab/lib.sh"
+. "$(dirname "$(readlink -f "$0")")/../../lab/lib.sh"
 # shellcheck source=tests/tap.sh
 . "$root/tests/tap.sh"
 cd "$root"

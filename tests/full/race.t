@@ -5,9 +5,10 @@
 #
 #   RACE_SECONDS=N   how long, on each kernel (40 on base, 60 on debug)
 #   RACE_SEED=N      of the first round (any)
+# needs: base debug minutes=9
 
 # shellcheck source=lab/lib.sh
-. "$(dirname "$(readlink -f "$0")")/../lab/lib.sh"
+. "$(dirname "$(readlink -f "$0")")/../../lab/lib.sh"
 # shellcheck source=tests/tap.sh
 . "$root/tests/tap.sh"
 # shellcheck source=tests/stress.sh

@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
 # Random operations on a guest_memfd that agree with a model of it, a million of them;
 # and that fsx, which plays them, finds what is wrong and makes it short.
+# needs: base debug minutes=9
 
 # shellcheck source=lab/lib.sh
-. "$(dirname "$(readlink -f "$0")")/../lab/lib.sh"
+. "$(dirname "$(readlink -f "$0")")/../../lab/lib.sh"
 # shellcheck source=tests/tap.sh
 . "$root/tests/tap.sh"
 cd "$root"

@@ -1,10 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
 # The lab's own tests: what it prints, how it fails, what it leaves behind.
+# needs: base minutes=3
 
 # shellcheck source=tests/tap.sh
-. "$(dirname "$(readlink -f "$0")")/tap.sh"
-root=$(cd "$(dirname "$(readlink -f "$0")")/.." && pwd -P)
+. "$(dirname "$(readlink -f "$0")")/../tap.sh"
+root=$(cd "$(dirname "$(readlink -f "$0")")/../.." && pwd -P)
 lab=$root/lab
 
 # On the cache's file system, for trees are hard-linked from there.

@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
 # libgmem's unit tests: here, where KVM may have guest_memfd; under valgrind and
 # the sanitizers; and on the patched kernel, which has write().
+# needs: stock
 
 # shellcheck source=lab/lib.sh
-. "$(dirname "$(readlink -f "$0")")/../lab/lib.sh"
+. "$(dirname "$(readlink -f "$0")")/../../lab/lib.sh"
 # shellcheck source=tests/tap.sh
 . "$root/tests/tap.sh"
 cd "$root"

@@ -5,10 +5,11 @@
 # complain, and nothing leaks. Some watch the clock, and this kernel is slow: if those
 # fail for no reason that the kernel gave, that is upstream.t's to judge. What they
 # print is left in build/tests/upstream-debug/.
+# needs: debug alone minutes=9
 
 # shellcheck source=tests/tap.sh
-. "$(dirname "$(readlink -f "$0")")/tap.sh"
-cd "$(dirname "$(readlink -f "$0")")/.." || exit
+. "$(dirname "$(readlink -f "$0")")/../tap.sh"
+cd "$(dirname "$(readlink -f "$0")")/../.." || exit
 # shellcheck source=tests/upstream.sh
 . tests/upstream.sh
 

@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
 # The parsers of libgmem and gmem: what tests/fuzz/run found of interest is replayed under
 # the sanitizers, and the tool is given files and options of the worst kind.
+# needs: minutes=3
 
 # shellcheck source=lab/lib.sh
-. "$(dirname "$(readlink -f "$0")")/../lab/lib.sh"
+. "$(dirname "$(readlink -f "$0")")/../../lab/lib.sh"
 # shellcheck source=tests/tap.sh
 . "$root/tests/tap.sh"
 cd "$root"

@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
 # gmem run on a terminal, in the lab.
-cd "$(dirname "$(readlink -f "$0")")/.." || exit
+# needs: stock
+cd "$(dirname "$(readlink -f "$0")")/../.." || exit
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -1,9 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
 # The demo: its image, its figures, and what it says when something is wrong.
+# needs: base minutes=3
 # shellcheck source=tests/tap.sh
-. "$(dirname "$(readlink -f "$0")")/tap.sh"
-cd "$(dirname "$(readlink -f "$0")")/.." || exit
+. "$(dirname "$(readlink -f "$0")")/../tap.sh"
+cd "$(dirname "$(readlink -f "$0")")/../.." || exit
 
 mkdir -p build
 work=$(mktemp -d build/demo-test.XXXXXX) || exit

@@ -1,10 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
 # The command line tool, and what make install and the Debian packages bring:
-# here, on this machine's own kernel. tests/populate.t has the rest.
+# here, on this machine's own kernel. tests/fast/populate.t has the rest.
 
 # shellcheck source=lab/lib.sh
-. "$(dirname "$(readlink -f "$0")")/../lab/lib.sh"
+. "$(dirname "$(readlink -f "$0")")/../../lab/lib.sh"
 # shellcheck source=tests/tap.sh
 . "$root/tests/tap.sh"
 cd "$root"

@@ -1,9 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
 # The C code in the README compiles without a warning and does what it says.
+# needs: stock
 # shellcheck source=tests/tap.sh
-. "$(dirname "$(readlink -f "$0")")/tap.sh"
-cd "$(dirname "$(readlink -f "$0")")/.." || exit
+. "$(dirname "$(readlink -f "$0")")/../tap.sh"
+cd "$(dirname "$(readlink -f "$0")")/../.." || exit
 
 selftests=$(lab/selftests) || exit
 work=$(mktemp -d)

@@ -3,10 +3,11 @@
 # The unmodified upstream KVM selftests: what passes on the pristine kernel must
 # pass on the patched one. tests/upstream.list says which tests those are, and
 # why the others cannot be. What they print is left in build/tests/upstream/.
+# needs: base alone minutes=5
 
 # shellcheck source=tests/tap.sh
-. "$(dirname "$(readlink -f "$0")")/tap.sh"
-cd "$(dirname "$(readlink -f "$0")")/.." || exit
+. "$(dirname "$(readlink -f "$0")")/../tap.sh"
+cd "$(dirname "$(readlink -f "$0")")/../.." || exit
 # shellcheck source=tests/upstream.sh
 . tests/upstream.sh
 

@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
 # Populate guest memory with gmem on the patched kernel: every source, every
 # method, every error.
+# needs: stock
 
 # shellcheck source=lab/lib.sh
-. "$(dirname "$(readlink -f "$0")")/../lab/lib.sh"
+. "$(dirname "$(readlink -f "$0")")/../../lab/lib.sh"
 cd "$root"
 
 work=$(mktemp -d)
@@ -18,7 +19,7 @@ head -c 64M "$work/image" >"$work/small"
 
 bad=driver=raw,node-name=bad,read-only=on,file.driver=blkdebug,file.image.driver=file,file.image.filename=$work/small
 bad+=,file.inject-error.0.event=read_aio,file.inject-error.0.errno=5,file.inject-error.0.sector=$((32 * 2048))
-lab/boot --quiet --mem 7G --timeout 1200 --add "$work/root:/" --add tests/populate-guest \
+lab/boot --quiet --mem 7G --timeout 1200 --add "$work/root:/" --add tests/guest/populate:/bin/populate-guest \
 	--drive "$work/image" \
 	--qemu-arg -blockdev --qemu-arg "$bad" --qemu-arg -device --qemu-arg virtio-blk-pci,drive=bad \
 	--qemu-arg -drive --qemu-arg "if=none,id=good,format=raw,readonly=on,file=$work/small" \

@@ -4,14 +4,15 @@
 # builds without a warning, as modules (kernel/config/modules.config), and needs nothing
 # of the kernel that modules may not use. What the series comes to is what the lab boots;
 # sparse and clang have nothing to say about it.
+# needs: base minutes=8
 
 # shellcheck source=lab/lib.sh
-. "$(dirname "$(readlink -f "$0")")/../lab/lib.sh"
+. "$(dirname "$(readlink -f "$0")")/../../lab/lib.sh"
 # shellcheck source=lab/kbuild.sh
 . "$root/lab/kbuild.sh"
 # shellcheck source=tests/tap.sh
 . "$root/tests/tap.sh"
-me=tests/series.t
+me=tests/full/series.t
 export GIT_COMMITTER_NAME='gmem developers' GIT_COMMITTER_EMAIL=gmem@localhost
 
 pristine=$("$root/lab/fetch")

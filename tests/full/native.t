@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
 # The write engine in User-Mode Linux: what it writes there is right, and
 # bench/native reports what it should. How fast it is, is not for a test to say.
+# needs: processors=2 minutes=4
 
 # shellcheck source=lab/lib.sh
-. "$(dirname "$(readlink -f "$0")")/../lab/lib.sh"
+. "$(dirname "$(readlink -f "$0")")/../../lab/lib.sh"
 # shellcheck source=tests/tap.sh
 . "$root/tests/tap.sh"
 cd "$root"

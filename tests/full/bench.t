@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
 # The benchmark works, and what can be counted of the write engine is as cheap as
 # it was. Nothing here goes by the clock.
+# needs: base bench minutes=4
 # shellcheck source=tests/tap.sh
-. "$(dirname "$(readlink -f "$0")")/tap.sh"
-cd "$(dirname "$(readlink -f "$0")")/.." || exit
+. "$(dirname "$(readlink -f "$0")")/../tap.sh"
+cd "$(dirname "$(readlink -f "$0")")/../.." || exit
 
 mkdir -p build
 work=$(mktemp -d build/bench-test.XXXXXX) || exit
