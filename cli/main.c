@@ -57,7 +57,7 @@ int main(int argc, char **argv)
 		return finish_output(EXIT_OK);
 	}
 	if (!strcmp(argv[1], "--version")) {
-		printf("gmem %d.%d\n", GMEM_VERSION_MAJOR, GMEM_VERSION_MINOR);
+		printf("gmem %s\n", gmem_version());
 		return finish_output(EXIT_OK);
 	}
 	if (!strcmp(argv[1], "--complete"))

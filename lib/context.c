@@ -15,6 +15,11 @@
 #define MAX_CHUNK	((size_t)1 << 30)	/* a write() takes no more than 2 GiB */
 #define MAX_THREADS	1024
 
+EXPORT const char *gmem_version(void)
+{
+	return GMEM_VERSION;
+}
+
 EXPORT int gmem_new(struct gmem **result)
 {
 	struct gmem *g = calloc(1, sizeof(*g));

@@ -28,8 +28,13 @@
 extern "C" {
 #endif
 
-#define GMEM_VERSION_MAJOR	1
-#define GMEM_VERSION_MINOR	0
+/*
+ * Until a released kernel has the flags, which may change: 0.x, where x changes with
+ * whatever breaks a program that uses it.
+ */
+#define GMEM_VERSION		"0.9"
+#define GMEM_VERSION_MAJOR	0
+#define GMEM_VERSION_MINOR	9
 
 /* As a length: all there is, up to the end of the source. */
 #define GMEM_ALL		UINT64_MAX
@@ -40,6 +45,9 @@ extern "C" {
 #define GMEM_FLAG_NO_DIRECT_MAP		(UINT64_C(1) << 2)
 #define GMEM_FLAG_WRITE			(UINT64_C(1) << 3)
 #define GMEM_FLAG_NO_OVERWRITE		(UINT64_C(1) << 4)	/* with WRITE: only what is absent */
+
+/* The version of the library that runs, such as GMEM_VERSION. */
+const char *gmem_version(void);
 
 /*
  * Contexts: gmem_context(3)

@@ -7,11 +7,20 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/types.h>
 
 #include "gmem.h"
 
 #define EXPORT		__attribute__((visibility("default")))
 #define PRINTF(f, a)	__attribute__((format(printf, f, a)))
+
+/* What it was built with. */
+#ifndef HAVE_ZSTD
+#define HAVE_ZSTD	1
+#endif
+#ifndef HAVE_IO_URING
+#define HAVE_IO_URING	1
+#endif
 
 struct gmem {
 	enum gmem_method method;
@@ -278,10 +287,11 @@ size_t gmem_file_want(const struct job *job, uint64_t offset, size_t length);
 /* Reading the source at @at brought @n: an error, or 0, the end. */
 int gmem_file_fail(struct job *job, ssize_t n, uint64_t at);
 
-/* job->work for struct file: by reading into a buffer. */
+/* job->work for struct file and struct stream: by reading into a buffer. */
 int gmem_file_work(struct worker *w);
+int gmem_stream_work(struct worker *w);
 
-/* The io_uring pipelines: job->work for struct file and struct stream. */
+/* The same by io_uring, which reads ahead. */
 int gmem_uring_file(struct worker *w);
 int gmem_uring_stream(struct worker *w);
 

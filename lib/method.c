@@ -42,6 +42,8 @@ static int check(struct gmem *g, const struct target *t, enum source source)
 	if ((method == GMEM_METHOD_SENDFILE && !sources[source].sendfile) ||
 	    (method == GMEM_METHOD_IO_URING && !sources[source].io_uring))
 		return refuse(g, sources[source].why);
+	if (method == GMEM_METHOD_IO_URING && !HAVE_IO_URING)
+		return refuse(g, "this libgmem was built without liburing");
 	if (method == GMEM_METHOD_SENDFILE && !g->overwrite)
 		return refuse(g, "it cannot leave pages alone that are populated already: use another");
 	if (method == GMEM_METHOD_MMAP && !(t->can & GMEM_CAN_MMAP))

@@ -94,7 +94,7 @@ int gmem_stream_expect_end(struct worker *w, const struct stream *source, uint64
 	return n;
 }
 
-static int work(struct worker *w)
+int gmem_stream_work(struct worker *w)
 {
 	const struct stream *source = w->job->source;
 	struct job *job = w->job;
@@ -150,7 +150,7 @@ static int populate(struct job *job, int fd, uint64_t offset, struct stream *sou
 	job->source = source;
 	job->total = source->length == GMEM_ALL ? 0 : length;
 	job->compare_at_once = g->verify;
-	job->work = job->target.method == GMEM_METHOD_IO_URING ? gmem_uring_stream : work;
+	job->work = job->target.method == GMEM_METHOD_IO_URING ? gmem_uring_stream : gmem_stream_work;
 	return gmem_job_run(job, 1);
 }
 

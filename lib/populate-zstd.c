@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
 /* Populate from a zstd image: its frames in parallel, or one after the other. */
+#include "internal.h"
+
+#if HAVE_ZSTD
+
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <string.h>
 #include <unistd.h>
 #include <zstd.h>
-
-#include "internal.h"
 
 struct image {
 	struct stream out;	/* what it decompresses to; fd: the image itself */
@@ -441,3 +443,32 @@ EXPORT int gmem_populate_zstd(struct gmem *g, int fd, uint64_t offset,
 
 	return err ?: gmem_job_end(&job, populate(&job, fd, offset, &image));
 }
+
+#else
+
+#include <errno.h>
+
+static int refuse(struct gmem *g)
+{
+	int err = gmem_begin(g);
+
+	return err ?: gmem_end(g, gmem_fail(g, -EOPNOTSUPP, "this libgmem was built without zstd"));
+}
+
+EXPORT int gmem_zstd_size(struct gmem *g, int source, uint64_t *size)
+{
+	(void)source;
+	(void)size;
+	return refuse(g);
+}
+
+EXPORT int gmem_populate_zstd(struct gmem *g, int fd, uint64_t offset, int source, uint64_t length)
+{
+	(void)fd;
+	(void)offset;
+	(void)source;
+	(void)length;
+	return refuse(g);
+}
+
+#endif /* HAVE_ZSTD */

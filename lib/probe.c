@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "internal.h"
@@ -176,6 +177,26 @@ static void probe_seek(struct gmem_probe *p, struct gmem *g, int vm)
 	close(fd);
 }
 
+/* The method io_uring: it takes liburing, and a kernel and a sandbox that allow it. */
+static void probe_io_uring(struct gmem_probe *p)
+{
+	const char *name = "io_uring", *about = "the source is read ahead, while guest memory is written";
+	unsigned char params[512] = { 0 };	/* more than struct io_uring_params has */
+	long fd;
+
+	if (!HAVE_IO_URING) {
+		add(p, name, about, "this libgmem was built without liburing");
+		return;
+	}
+	fd = syscall(SYS_io_uring_setup, 1, params);
+	if (fd < 0)
+		add(p, name, about, "this kernel or its settings (kernel.io_uring_disabled) do not allow it: %s", strerror(errno));
+	else
+		add(p, name, about, NULL);
+	if (fd >= 0)
+		close(fd);
+}
+
 EXPORT int gmem_probe(struct gmem *g, int vm, struct gmem_probe **result)
 {
 	int kvm, own_vm = -1, err;
@@ -206,6 +227,8 @@ EXPORT int gmem_probe(struct gmem *g, int vm, struct gmem_probe **result)
 	probe_vm(p, vm, vm < 0 ? why : NULL);
 	probe_seek(p, g, vm);
 	probe_vm_types(p, kvm, kvm < 0 ? why : NULL);
+	add(p, "zstd", "images compressed by zstd", HAVE_ZSTD ? NULL : "this libgmem was built without zstd");
+	probe_io_uring(p);
 
 	if (own_vm >= 0)
 		close(own_vm);

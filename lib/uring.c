@@ -3,12 +3,14 @@
  * The io_uring pipeline: the kernel reads the next chunks of the source while
  * this thread populates with the last.
  */
+#include "internal.h"
+
+#if HAVE_IO_URING
+
 #include <errno.h>
 #include <liburing.h>
 #include <poll.h>
 #include <string.h>
-
-#include "internal.h"
 
 #define DEPTH		8	/* chunks that are read ahead of a file */
 #define NO_READ		UINT64_MAX	/* user_data of what else there is */
@@ -310,3 +312,18 @@ int gmem_uring_stream(struct worker *w)
 	end(&p);
 	return err;
 }
+
+#else
+
+/* gmem_choose_method() lets nobody come here. */
+int gmem_uring_file(struct worker *w)
+{
+	return gmem_file_work(w);
+}
+
+int gmem_uring_stream(struct worker *w)
+{
+	return gmem_stream_work(w);
+}
+
+#endif /* HAVE_IO_URING */

@@ -264,6 +264,20 @@ void reap(pid_t pid)
 	assert_int_equal(waitpid(pid, NULL, 0), pid);
 }
 
+bool built_with(const char *what)
+{
+	struct gmem_probe *probe;
+	bool with;
+	struct gmem *g;
+
+	assert_int_equal(gmem_new(&g), 0);
+	assert_ok(g, gmem_probe(g, -1, &probe));
+	with = gmem_probe_find(probe, what)->supported;
+	gmem_probe_free(probe);
+	gmem_free(g);
+	return with;
+}
+
 bool must_refuse(const struct param *p)
 {
 	const char *why = kind_lacks(p->kind);
@@ -272,6 +286,8 @@ bool must_refuse(const struct param *p)
 		print_message("%s: %s\n", kind_name[p->kind], why);
 		skip();
 	}
+	if (p->method == GMEM_METHOD_IO_URING && !built_with("io_uring"))
+		return true;
 	return (p->method == GMEM_METHOD_WRITE || p->method == GMEM_METHOD_SENDFILE) &&
 	       !kind_writes(p->kind);
 }

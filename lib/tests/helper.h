@@ -39,6 +39,9 @@ int make_target(enum kind kind, uint64_t size);
 /* A guest_memfd that does not overwrite; skips the test where there is none. */
 int make_no_overwrite(uint64_t size);
 
+/* Was the library built with that: "io_uring", "zstd"? */
+bool built_with(const char *what);
+
 /* A VM, or -1. */
 int make_vm(void);
 

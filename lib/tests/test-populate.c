@@ -648,11 +648,18 @@ static void test_lying_source(void **state)
 /* Guest memory that cannot be read when it is verified is an error, not a SIGBUS. */
 static void test_unreadable_target(void **state)
 {
-	struct gmem *g = begin();
-	char *bytes = make_bytes(CHUNK, 1);
-	int fd = quirks.shrinks = make_target(MEMFD, CHUNK);
+	struct gmem *g;
+	char *bytes;
+	int fd;
 
 	(void)state;
+	if (!madvise(NULL, 0, 0x7fff)) {
+		print_message("%s\n", "QEMU takes any madvise() for done");
+		skip();
+	}
+	g = begin();
+	bytes = make_bytes(CHUNK, 1);
+	fd = quirks.shrinks = make_target(MEMFD, CHUNK);
 	gmem_set_verify(g, true);
 	gmem_set_overwrite(g, false);
 	assert_fails(g, gmem_populate_buffer(g, fd, 0, bytes, CHUNK), -EFAULT, "reading guest memory at 0");
