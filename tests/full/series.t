@@ -32,7 +32,8 @@ find "$pristine" -mindepth 1 -maxdepth 1 ! -name .git -exec cp -al -t "$tree" {}
 git init --quiet "$tree"
 git -C "$tree" config user.name 'gmem developers'
 git -C "$tree" config user.email gmem@localhost
-sed -n 's|^--- a/||p' "${patches[@]}" | sort -u | xargs git -C "$tree" add -f
+sed -n 's|^--- a/||p' "${patches[@]}" | sort -u |
+	(cd "$tree" && while IFS= read -r file; do [[ ! -f $file ]] || git add -f "$file"; done)
 git -C "$tree" commit --quiet -m 'Linux 7.3'
 
 # quietly COMMAND...: it succeeds, and the compilers have no warning.
@@ -42,10 +43,10 @@ quietly() {
 	! grep -A 10 -E '(warning|error):' <<<"$said"
 }
 
-# build: what the last patch may have changed: KVM, and selftests.
+# build: what the last patch may have changed: KVM, mm, and selftests.
 build() {
 	local test selftests=$tree/tools/testing/selftests/kvm
-	quietly kbuild "$tree" -j"$(nproc)" arch/x86/kvm/ || return
+	quietly kbuild "$tree" -j"$(nproc)" arch/x86/kvm/ mm/truncate.o || return
 	git -C "$tree" show --format= --name-only HEAD | sed -n 's|^tools/testing/selftests/kvm/\([a-z_]*\)\.c$|\1|p' |
 		while IFS= read -r test; do
 			quietly kbuild "$tree" headers_install INSTALL_HDR_PATH="$tree/obj/usr" &&
