@@ -12,7 +12,9 @@
 #include "vmm/control.h"
 #include "vmm/cpu.h"
 #include "vmm/demand.h"
+#include "vmm/image.h"
 #include "vmm/machine.h"
+#include "vmm/memory.h"
 #include "vmm/memory.h"
 #include "vmm/outcome.h"
 #include "vmm/record.h"
@@ -101,9 +103,11 @@ static char *default_control(void)
 
 	if (!dir || !*dir)
 		dir = getuid() == 0 ? "/run" : NULL;
-	if (!dir || asprintf(&path, "%s/gmem-%d.sock", dir, getpid()) < 0)
+	if (!dir) {
+		warn("no control socket: XDG_RUNTIME_DIR is not set; for gmem snapshot give --control PATH");
 		return NULL;
-	return path;
+	}
+	return asprintf(&path, "%s/gmem-%d.sock", dir, getpid()) < 0 ? NULL : path;
 }
 
 static int listen_for_snapshots(struct vmm *vmm)
@@ -113,7 +117,7 @@ static int listen_for_snapshots(struct vmm *vmm)
 
 	/* Who has not asked for one may do without. */
 	if (ret && !args.control) {
-		warn("no control socket: %s", vmm->error);
+		warn("no control socket: %s; for gmem snapshot give --control PATH", vmm->error);
 		vmm->error[0] = '\0';
 		ret = 0;
 	}
@@ -169,20 +173,20 @@ static int read_order(struct vmm *vmm, struct gmem *gmem)
 	return err ? vmm_fail(vmm, "--order %s: %s", args.order, gmem_error(gmem)) : 0;
 }
 
-static int populate_on_demand(struct vmm *vmm, struct gmem *gmem)
+static int populate_on_demand(struct vmm *vmm, struct gmem *gmem, const struct snapshot *snapshot)
 {
 	gmem_set_method(gmem, args.method);
 	if (read_order(vmm, gmem) || demand_create(vmm))
 		return -1;
-	return demand_begin(vmm, gmem, args.restore);
+	return demand_begin(vmm, gmem, args.restore, snapshot);
 }
 
-static int populate_all(struct vmm *vmm)
+static int populate_all(struct vmm *vmm, const struct snapshot *snapshot)
 {
 	gmem_set_method(vmm->gmem, args.method);
 	if (isatty(STDERR_FILENO))
 		gmem_set_progress(vmm->gmem, show_progress, "restoring");
-	if (read_order(vmm, vmm->gmem) || memory_restore(vmm, args.restore))
+	if (read_order(vmm, vmm->gmem) || image_restore(vmm, args.restore, snapshot))
 		return -1;
 	end_progress();
 	return memory_add(vmm);
@@ -203,7 +207,7 @@ static int restore_machine(struct vmm *vmm, const struct state *state, struct gm
 		return -1;
 	if (args.record_order && memory_watch(vmm))
 		return -1;
-	if (args.demand ? populate_on_demand(vmm, gmem) : populate_all(vmm))
+	if (args.demand ? populate_on_demand(vmm, gmem, &state->snapshot) : populate_all(vmm, &state->snapshot))
 		return -1;
 	if (vmm_create_cpus(vmm) || state_restore(vmm, state))
 		return -1;
@@ -365,7 +369,7 @@ static int run(struct vmm *vmm, struct gmem *gmem)
 int cmd_run(int argc, char **argv)
 {
 	int operand = parse_options(argc, argv, &spec), ret;
-	struct vmm vmm;
+	static struct vmm vmm;		/* who waits for the console's reader is left with it */
 	struct gmem *gmem;
 
 	if (argv[operand])

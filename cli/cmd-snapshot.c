@@ -18,12 +18,13 @@
 
 static struct {
 	const char *control;
-	bool stop;
+	bool stop, force;
 } args;
 
 static const struct option_spec options[] = {
 	{ OPTION_STRING, 0, "control", "PATH", "the machine's control socket (the one there is)", &args.control, NULL, NULL },
 	{ OPTION_FLAG, 0, "stop", NULL, "end the machine once it is saved; else it goes on", &args.stop, NULL, NULL },
+	{ OPTION_FLAG, 'f', "force", NULL, "replace a snapshot of that name", &args.force, NULL, NULL },
 	OPTIONS_COMMON
 };
 
@@ -107,14 +108,20 @@ static void on_signal(int sig)
 	interrupted = sig;
 }
 
-/* Without SA_RESTART: what waits returns, and cleans up. */
+/* Without SA_RESTART: what waits returns, and cleans up. What was ignored stays so. */
 static void heed_signals(void)
 {
-	struct sigaction sa = { .sa_handler = on_signal };
+	static const int all[] = { SIGHUP, SIGINT, SIGQUIT, SIGTERM };
+	struct sigaction sa = { .sa_handler = on_signal }, was;
+	sigset_t set;
 
-	sigaction(SIGINT, &sa, NULL);
-	sigaction(SIGTERM, &sa, NULL);
-	sigaction(SIGHUP, &sa, NULL);
+	sigemptyset(&set);
+	for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
+		sigaddset(&set, all[i]);
+		if (!sigaction(all[i], NULL, &was) && was.sa_handler != SIG_IGN)
+			sigaction(all[i], &sa, NULL);
+	}
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
 }
 
 static int ask(int socket, const char *what, int image, int state)
@@ -156,7 +163,7 @@ static int64_t wait_for_result(int socket, char error[CONTROL_MESSAGE_SIZE])
 		p.ms = vmm_now_ms() - start;
 		if (sscanf(message, "progress %" SCNu64 " %" SCNu64, &p.done, &p.total) == 2) {
 			show_progress(&p, "saving");
-		} else if (sscanf(message, "ok %" SCNu64, &done) == 1 && done <= INT64_MAX) {
+		} else if (sscanf(message, "saved %" SCNu64, &done) == 1 && done <= INT64_MAX) {
 			return done;
 		} else {
 			bool known = !strncmp(message, "error ", 6) && message[6];
@@ -168,71 +175,80 @@ static int64_t wait_for_result(int socket, char error[CONTROL_MESSAGE_SIZE])
 	}
 }
 
+/* The machine ends when it hears that. */
+static void tell_named(int socket)
+{
+	char none;
+
+	if (send(socket, "named", 5, MSG_NOSIGNAL) == 5)
+		while (recv(socket, &none, sizeof(none), 0) < 0 && errno == EINTR)
+			;
+}
+
 /* -- the files -------------------------------------------------------------------------------- */
 
-struct snapshot {
-	const char *out;
-	char *state_path;
-	struct new_file image, state;
+enum { IMAGE, STATE, NR_FILES };
+
+struct snapshot_files {
+	char *path[NR_FILES];
+	struct new_file file[NR_FILES];
 	uint64_t size, allocated;
 };
 
-static void open_files(struct snapshot *s)
+static void die_of(const char *path, int err)
 {
-	struct stat st;
-	int err;
+	die("cannot write %s: %s%s", path, new_file_error(err),
+	    err == -EEXIST ? ", and --force would replace it" : "");
+}
 
-	if (asprintf(&s->state_path, "%s.state", s->out) < 0)
+static void abort_files(struct snapshot_files *s)
+{
+	for (int i = 0; i < NR_FILES; i++)
+		new_file_abort(&s->file[i]);
+}
+
+static void open_files(struct snapshot_files *s, char *out)
+{
+	s->path[IMAGE] = out;
+	if (asprintf(&s->path[STATE], "%s.state", out) < 0)
 		die("out of memory");
-	if (!stat(s->out, &st) && !S_ISREG(st.st_mode))
-		die("%s: is there, and no regular file", s->out);
-	err = new_file_open(&s->image, s->out);
-	if (err)
-		die("cannot write %s: %s", s->out, strerror(-err));
-	err = new_file_open(&s->state, s->state_path);
-	if (err) {
-		new_file_abort(&s->image);
-		die("cannot write %s: %s", s->state_path, strerror(-err));
+	for (int i = 0; i < NR_FILES; i++) {
+		int err = new_file_open(&s->file[i], s->path[i], args.force), failed = i;
+
+		if (!err)
+			continue;
+		while (i--)
+			new_file_abort(&s->file[i]);
+		die_of(s->path[failed], err);
 	}
 }
 
-/*
- * An image never stands beside another one's state: the old state goes first, the
- * new one comes last.
- */
-static int commit_files(struct snapshot *s)
+static int commit_files(struct snapshot_files *s)
 {
 	struct stat st;
-	int err;
 
-	if (!fstat(s->image.fd, &st)) {
+	if (!fstat(s->file[IMAGE].fd, &st)) {
 		s->size = st.st_size;
 		s->allocated = st.st_blocks * 512ull;
 	}
-	if (unlink(s->state_path) && errno != ENOENT)
-		err = -errno;
-	else
-		err = new_file_commit(&s->image) ?: new_file_commit(&s->state);
-	new_file_abort(&s->image);
-	new_file_abort(&s->state);
-	return err;
+	return new_file_commit(s->file, NR_FILES, args.force);
 }
 
-static void tell(const struct snapshot *s, uint64_t data, double ms)
+static void tell(const struct snapshot_files *s, uint64_t data, double ms)
 {
 	char size[32], saved[32], disk[32];
 
 	if (output.json) {
 		json_object(NULL);
-		json_string("image", s->out);
-		json_string("state", s->state_path);
+		json_string("image", s->path[IMAGE]);
+		json_string("state", s->path[STATE]);
 		json_uint("size", s->size);
 		json_uint("populated_bytes", data);
 		json_uint("allocated_bytes", s->allocated);
 		json_double("ms", ms);
 		json_end();
 	} else if (!output.quiet) {
-		put_printable(stdout, s->out);
+		put_printable(stdout, s->path[IMAGE]);
 		printf(": %s of memory, %s of it populated, %s on disk; saved in %.1f ms, the machine %s\n",
 		       format_size(size, s->size), format_size(saved, data),
 		       format_size(disk, s->allocated), ms, args.stop ? "has ended" : "goes on");
@@ -242,7 +258,7 @@ static void tell(const struct snapshot *s, uint64_t data, double ms)
 int cmd_snapshot(int argc, char **argv)
 {
 	int operand = parse_options(argc, argv, &spec), socket, err;
-	struct snapshot s = { 0 };
+	struct snapshot_files s = { 0 };
 	char error[CONTROL_MESSAGE_SIZE] = "gmem run has died";
 	double start = vmm_now_ms();
 	int64_t data = -1;
@@ -251,24 +267,24 @@ int cmd_snapshot(int argc, char **argv)
 		die_usage("where to? Give the name of the RAM image to write");
 	if (argv[operand + 1])
 		die_usage("unexpected argument: %s", argv[operand + 1]);
-	s.out = argv[operand];
 
 	heed_signals();
 	socket = args.control ? connect_named(args.control) : connect_only();
-	open_files(&s);
-	if (!ask(socket, args.stop ? "snapshot stop" : "snapshot", s.image.fd, s.state.fd))
+	open_files(&s, argv[operand]);
+	if (!ask(socket, args.stop ? "snapshot stop" : "snapshot", s.file[IMAGE].fd, s.file[STATE].fd))
 		data = wait_for_result(socket, error);
 	end_progress();
-	close(socket);
 	if (data < 0) {
-		new_file_abort(&s.image);
-		new_file_abort(&s.state);
+		abort_files(&s);
 		die("%s", error);
 	}
 	err = commit_files(&s);
 	if (err)
-		die("cannot write %s: %s", s.out, strerror(-err));
+		die_of(s.path[IMAGE], err);
+	if (args.stop)
+		tell_named(socket);
+	close(socket);
 	tell(&s, data, vmm_now_ms() - start);
-	free(s.state_path);
+	free(s.path[STATE]);
 	return EXIT_OK;
 }

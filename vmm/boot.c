@@ -15,6 +15,7 @@
 
 #include "acpi.h"
 #include "boot.h"
+#include "image.h"
 #include "memory.h"
 #include "outcome.h"
 
@@ -167,7 +168,7 @@ static void fill_memory_map(const struct vmm *vmm, struct boot_params *zp)
 	enum { RAM = 1, RESERVED = 2 };
 
 	add_range(zp, 0, LOW_END, RAM);
-	add_range(zp, ACPI_TABLES, ACPI_TABLES + PAGE_SIZE, RESERVED);
+	add_range(zp, ACPI_TABLES, IMAGE_MARK + PAGE_SIZE, RESERVED);
 	add_range(zp, HIGH_MEMORY, low_ram(vmm), RAM);
 	if (vmm->mem.size > MEMORY_GAP_START)
 		add_range(zp, MEMORY_GAP_END, MEMORY_GAP_END + vmm->mem.size - MEMORY_GAP_START, RAM);

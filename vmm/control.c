@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
 /*
- * The control socket. A client sends one message, "snapshot" or "snapshot stop",
- * with two descriptors to write to: for the RAM image and for the machine's state.
- * The answers are "progress DONE TOTAL", and at last "ok DONE" or "error MESSAGE".
+ * The control socket. A client sends "snapshot" or "snapshot stop", with two
+ * descriptors to write to: for the RAM image and for the machine's state. The answers
+ * are "progress DONE TOTAL", and then "saved DONE" or "error MESSAGE". The machine goes
+ * on; if it is to stop it does so when the client has given the files their names, and
+ * says "named". Should the client leave without that the machine goes on.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -19,13 +21,12 @@
 
 #include "control.h"
 #include "demand.h"
+#include "image.h"
 #include "kvm-api.h"
-#include "memory.h"
 #include "outcome.h"
 #include "pause.h"
 #include "state.h"
 
-#define PIECE		(1ull << 20)
 #define PROGRESS_MS	100.0
 #define CLIENT_TIMEOUT	5
 
@@ -76,7 +77,7 @@ int control_listen(struct vmm *vmm, const char *path)
 		ret = bind_private(fd, &address);
 	}
 	if (!ret) {
-		vmm->control_path = strdup(path);
+		vmm->control.path = strdup(path);
 		ret = listen(fd, 4);
 	}
 	if (ret) {
@@ -86,28 +87,17 @@ int control_listen(struct vmm *vmm, const char *path)
 		close(fd);
 		return -1;
 	}
-	vmm->control = fd;
+	vmm->control.listening = fd;
 	return 0;
-}
-
-void control_close(struct vmm *vmm)
-{
-	if (vmm->control >= 0)
-		close(vmm->control);
-	if (vmm->control_path)
-		unlink(vmm->control_path);
-	free(vmm->control_path);
-	vmm->control = -1;
-	vmm->control_path = NULL;
 }
 
 /* -- a client -------------------------------------------------------------------------- */
 
 struct request {
 	int client;
-	int image, state;
+	struct image image;
+	int state;
 	bool stop;
-	uint64_t done, total;
 	double told_ms;
 };
 
@@ -145,7 +135,7 @@ static bool receive(struct request *r)
 	if (!c || c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
 		return false;
 	memcpy(fds, CMSG_DATA(c), c->cmsg_len - CMSG_LEN(0));
-	r->image = fds[0];
+	r->image.fd = fds[0];
 	if (c->cmsg_len != CMSG_LEN(sizeof(fds)))
 		return false;
 	r->state = fds[1];
@@ -153,112 +143,45 @@ static bool receive(struct request *r)
 	return (r->stop || !strcmp(text, "snapshot")) && strlen(text) == (size_t)len;
 }
 
-static int count_data(struct vmm *vmm, struct request *r)
+static int tell_progress(struct vmm *vmm, struct image *image)
 {
-	struct gmem_range range;
-	uint64_t from = 0;
-	int found;
-
-	while ((found = memory_next_data(vmm, from, &range)) > 0) {
-		r->total += range.length;
-		from = range.offset + range.length;
-	}
-	return found;
-}
-
-static bool is_zero(const uint8_t *page)
-{
-	return !page[0] && !memcmp(page, page + 1, PAGE_SIZE - 1);
-}
-
-static int write_at(struct vmm *vmm, int fd, uint64_t offset, uint64_t end)
-{
-	while (offset < end) {
-		ssize_t n = pwrite(fd, vmm->mem.view + offset, end - offset, offset);
-
-		if (n < 0 && errno != EINTR)
-			return vmm_fail(vmm, "cannot write the RAM image: %m");
-		if (n > 0)
-			offset += n;
-	}
-	return 0;
-}
-
-/* The pages that are not all zeros; a hole in the image reads the same. */
-static int write_pages(struct vmm *vmm, int fd, uint64_t offset, uint64_t end)
-{
-	while (offset < end) {
-		uint64_t start;
-
-		while (offset < end && is_zero(vmm->mem.view + offset))
-			offset += PAGE_SIZE;
-		start = offset;
-		while (offset < end && !is_zero(vmm->mem.view + offset))
-			offset += PAGE_SIZE;
-		if (write_at(vmm, fd, start, offset))
-			return -1;
-	}
-	return 0;
-}
-
-static int tell_progress(struct vmm *vmm, struct request *r)
-{
+	struct request *r = (struct request *)((char *)image - offsetof(struct request, image));
 	double now = vmm_now_ms();
 
+	if (vmm_is_over(vmm))
+		return vmm_fail(vmm, "the guest has ended");
 	if (now - r->told_ms < PROGRESS_MS)
 		return 0;
 	r->told_ms = now;
-	if (answer(r->client, "progress %" PRIu64 " %" PRIu64, r->done, r->total))
+	if (answer(r->client, "progress %" PRIu64 " %" PRIu64, image->done, image->total))
 		return vmm_fail(vmm, "the client has left");
 	return 0;
 }
 
-static int save_range(struct vmm *vmm, struct request *r, struct gmem_range range)
+/* The machine is paused, and goes on unless the files get their names. */
+static void stop_when_named(struct vmm *vmm, struct request *r)
 {
-	uint64_t end = range.offset + range.length;
+	struct timeval patience = { 0 };
+	char text[16];
 
-	for (uint64_t at = range.offset; at < end;) {
-		uint64_t next = end - at < PIECE ? end : at + PIECE;
-
-		if (write_pages(vmm, r->image, at, next) || tell_progress(vmm, r))
-			return -1;
-		r->done += next - at;
-		at = next;
-	}
-	return 0;
-}
-
-static int save_memory(struct vmm *vmm, struct request *r)
-{
-	struct gmem_range range;
-	uint64_t from = 0;
-	int found;
-
-	/* Pages of zeros are not written: what the file had must go. */
-	if (ftruncate(r->image, 0) || ftruncate(r->image, vmm->mem.size))
-		return vmm_fail(vmm, "cannot make the RAM image %zu bytes large: %m", vmm->mem.size);
-	if (count_data(vmm, r))
-		return -1;
-	while ((found = memory_next_data(vmm, from, &range)) > 0) {
-		if (save_range(vmm, r, range))
-			return -1;
-		from = range.offset + range.length;
-	}
-	return found;
+	setsockopt(r->client, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	if (recv(r->client, text, sizeof(text), 0) == 5 && !memcmp(text, "named", 5))
+		vmm_end(vmm, VMM_STOPPED);
 }
 
 static int save(struct vmm *vmm, struct request *r)
 {
+	struct snapshot snapshot;
 	int ret;
 
 	if (demand_finish(vmm))
-		return -1;
+		return vmm_fail(vmm, "the guest has ended");
 	if (vmm_pause(vmm))
 		ret = vmm_fail(vmm, "the guest has ended");
 	else
-		ret = save_memory(vmm, r) || state_save(vmm, r->state) ? -1 : 0;
-	if (!ret && !answer(r->client, "ok %" PRIu64, r->done) && r->stop)
-		vmm_end(vmm, VMM_STOPPED);
+		ret = image_save(vmm, &r->image, &snapshot) || state_save(vmm, r->state, &snapshot) ? -1 : 0;
+	if (!ret && !answer(r->client, "saved %" PRIu64, r->image.done) && r->stop)
+		stop_when_named(vmm, r);
 	/* A guest that heeds it does not take the pause for a lockup. */
 	for (unsigned int i = 0; i < vmm->nr_cpus; i++)
 		ioctl(vmm->cpus[i].fd, KVM_KVMCLOCK_CTRL, 0);
@@ -266,46 +189,87 @@ static int save(struct vmm *vmm, struct request *r)
 	return ret;
 }
 
-/* A snapshot that fails is the client's problem, and no reason for the guest to end. */
-static void report_failure(struct vmm *vmm, struct request *r)
-{
-	char error[sizeof(vmm->error)];
-
-	pthread_mutex_lock(&vmm->lock);
-	memcpy(error, vmm->error, sizeof(error));
-	if (vmm->outcome != VMM_DIED)
-		vmm->error[0] = '\0';
-	pthread_mutex_unlock(&vmm->lock);
-	answer(r->client, "error %s", error);
-}
-
 static void serve(struct vmm *vmm, struct request *r)
 {
-	if (!receive(r)) {
+	if (!receive(r))
 		answer(r->client, "error this is gmem run, which knows \"snapshot\"");
-		return;
-	}
-	if (save(vmm, r))
-		report_failure(vmm, r);
+	else if (save(vmm, r))
+		answer(r->client, "error %s", vmm->control.error);
+}
+
+static void *client_main(void *arg)
+{
+	struct vmm *vmm = arg;
+	struct timeval patience = { .tv_sec = CLIENT_TIMEOUT };
+	struct request r = {
+		.client = vmm->control.client,
+		.image = { .fd = -1, .progress = tell_progress },
+		.state = -1,
+	};
+
+	setsockopt(r.client, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	setsockopt(r.client, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+	serve(vmm, &r);
+	if (r.image.fd >= 0)
+		close(r.image.fd);
+	if (r.state >= 0)
+		close(r.state);
+
+	pthread_mutex_lock(&vmm->lock);
+	vmm->control.busy = false;
+	close(r.client);
+	pthread_mutex_unlock(&vmm->lock);
+	vmm_wake(vmm);
+	return NULL;
+}
+
+int control_socket(struct vmm *vmm)
+{
+	int fd;
+
+	pthread_mutex_lock(&vmm->lock);
+	fd = vmm->control.busy ? -1 : vmm->control.listening;
+	pthread_mutex_unlock(&vmm->lock);
+	return fd;
+}
+
+static void join(struct control *c)
+{
+	if (c->started)
+		pthread_join(c->thread, NULL);
+	c->started = false;
 }
 
 void control_accept(struct vmm *vmm)
 {
-	struct timeval patience = { .tv_sec = CLIENT_TIMEOUT };
-	struct request r = {
-		.client = accept4(vmm->control, NULL, NULL, SOCK_CLOEXEC),
-		.image = -1,
-		.state = -1,
-	};
+	struct control *c = &vmm->control;
 
-	if (r.client < 0)
+	join(c);
+	c->client = accept4(c->listening, NULL, NULL, SOCK_CLOEXEC);
+	if (c->client < 0)
 		return;
-	setsockopt(r.client, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-	setsockopt(r.client, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
-	serve(vmm, &r);
-	if (r.image >= 0)
-		close(r.image);
-	if (r.state >= 0)
-		close(r.state);
-	close(r.client);
+	pthread_mutex_lock(&vmm->lock);
+	c->error[0] = '\0';
+	c->started = c->busy = !pthread_create(&c->thread, NULL, client_main, vmm);
+	pthread_mutex_unlock(&vmm->lock);
+	if (!c->started)
+		close(c->client);
+}
+
+void control_close(struct vmm *vmm)
+{
+	struct control *c = &vmm->control;
+
+	pthread_mutex_lock(&vmm->lock);
+	if (c->busy)
+		shutdown(c->client, SHUT_RD);
+	pthread_mutex_unlock(&vmm->lock);
+	join(c);
+	if (c->listening >= 0)
+		close(c->listening);
+	if (c->path)
+		unlink(c->path);
+	free(c->path);
+	c->listening = -1;
+	c->path = NULL;
 }

@@ -83,15 +83,15 @@ static int on_populated(const struct gmem_range *range, void *arg)
 	return ret ? -ECANCELED : 0;
 }
 
-int demand_begin(struct vmm *vmm, struct gmem *gmem, const char *image)
+int demand_begin(struct vmm *vmm, struct gmem *gmem, const char *image, const struct snapshot *snapshot)
 {
 	struct demand *d = vmm->demand;
 
 	d->gmem = gmem;
-	d->image = open(image, O_RDONLY | O_CLOEXEC | O_NONBLOCK);	/* a pipe will not do */
+	d->image = image_open(vmm, image, snapshot);
 	if (d->image < 0)
-		return vmm_fail(vmm, "cannot read %s: %m", image);
-	if (memory_image_is_zstd(d->image))
+		return -1;
+	if (image_is_zstd(d->image))
 		return vmm_fail(vmm, "--demand: %s is compressed: unpack it, so that it can be read in any order", image);
 	if (gmem_demand_new(gmem, vmm->mem.fd, d->image, vmm->mem.size, vmm->mem.slot_size,
 			    on_populated, vmm, &d->demand))
@@ -116,6 +116,10 @@ static void *background_main(void *arg)
 		vmm_fail(vmm, "populating in the background: %s", gmem_error(vmm->demand->gmem));
 		vmm_end(vmm, VMM_DIED);
 	}
+	pthread_mutex_lock(&vmm->lock);
+	vmm->demand->finished = true;
+	pthread_cond_broadcast(&vmm->changed);
+	pthread_mutex_unlock(&vmm->lock);
 	return NULL;
 }
 
@@ -139,13 +143,16 @@ static void join_background(struct demand *d)
 	d->background_runs = false;
 }
 
-/* Returns when all of memory is populated. */
 int demand_finish(struct vmm *vmm)
 {
-	if (!vmm->demand)
-		return 0;
-	join_background(vmm->demand);
-	return vmm_is_over(vmm) ? -1 : 0;
+	bool over;
+
+	pthread_mutex_lock(&vmm->lock);
+	while (vmm->demand && !vmm->demand->finished && vmm->outcome == VMM_RUNNING)
+		pthread_cond_wait(&vmm->changed, &vmm->lock);
+	over = vmm->outcome != VMM_RUNNING;
+	pthread_mutex_unlock(&vmm->lock);
+	return over ? -1 : 0;
 }
 
 /* The guest has ended: what was done so far counts. */

@@ -20,6 +20,7 @@
 #include "serial.h"
 #include "typing.h"
 
+#define GRACE_MS	1000.0		/* for who reads the console */
 #define TSS_ADDRESS	0xfffbd000ul	/* three pages that Intel's real mode takes */
 
 static int create_devices(struct vmm *vmm)
@@ -38,8 +39,8 @@ static int create_devices(struct vmm *vmm)
 void vmm_init(struct vmm *vmm)
 {
 	*vmm = (struct vmm){
-		.kvm = -1, .vm = -1, .mem.fd = -1, .mem.closed_fd = -1, .control = -1, .wake = -1,
-		.console.out = STDOUT_FILENO,
+		.kvm = -1, .vm = -1, .mem.fd = -1, .mem.closed_fd = -1, .control.listening = -1, .wake = -1,
+		.console = { .out = STDOUT_FILENO, .done = true },
 		.start_ms = vmm_now_ms(),
 	};
 	pthread_mutex_init(&vmm->lock, NULL);
@@ -97,20 +98,18 @@ void vmm_destroy(struct vmm *vmm)
 		close(vmm->vm);
 	if (vmm->kvm >= 0)
 		close(vmm->kvm);
+	gmem_free(vmm->gmem);
+	if (!console_is_done(vmm))
+		return;			/* its thread waits for a reader yet */
+	free(vmm->console.bytes);
 	if (vmm->wake >= 0)
 		close(vmm->wake);
-	gmem_free(vmm->gmem);
 	pthread_cond_destroy(&vmm->changed);
 	pthread_mutex_destroy(&vmm->serial.lock);
 	pthread_mutex_destroy(&vmm->lock);
 }
 
 /* -- running it --------------------------------------------------------------------- */
-
-static void on_kick(int sig)
-{
-	(void)sig;			/* it is there to interrupt KVM_RUN */
-}
 
 static void take_signal(struct vmm *vmm, int fd)
 {
@@ -128,7 +127,7 @@ static void serve(struct vmm *vmm, int signals)
 	struct pollfd fds[N] = {
 		[WAKE] = { .fd = vmm->wake, .events = POLLIN },
 		[SIGNALS] = { .fd = signals, .events = POLLIN },
-		[CONTROL] = { .fd = vmm->control, .events = POLLIN },
+		[CONTROL] = { .events = POLLIN },
 		[TYPING] = { .events = POLLIN },
 	};
 	bool typing = true;
@@ -138,16 +137,44 @@ static void serve(struct vmm *vmm, int signals)
 		size_t room = typing ? serial_room(vmm) : 0;
 
 		fds[TYPING].fd = room ? STDIN_FILENO : -1;
+		fds[CONTROL].fd = control_socket(vmm);
 		if (poll(fds, N, -1) < 0)
 			continue;
 		if (fds[WAKE].revents && read(vmm->wake, &count, sizeof(count)) < 0)
 			continue;
 		if (fds[SIGNALS].revents)
 			take_signal(vmm, signals);
-		if (fds[CONTROL].revents)
+		if (fds[CONTROL].fd >= 0 && fds[CONTROL].revents)
 			control_accept(vmm);
 		if (room && fds[TYPING].revents)
 			typing = typing_read(vmm, room);
+	}
+}
+
+/*
+ * What the guest has said before it ended is still to be read. A signal ends that;
+ * who has ended the machine has no mind to wait for a reader that has stopped.
+ */
+static void serve_console(struct vmm *vmm, int signals)
+{
+	bool by_guest = vmm->outcome == VMM_OFF || vmm->outcome == VMM_RESET || vmm->outcome == VMM_DIED;
+	struct pollfd fds[] = {
+		{ .fd = vmm->wake, .events = POLLIN },
+		{ .fd = signals, .events = POLLIN },
+	};
+	double end = vmm_now_ms() + GRACE_MS, left = GRACE_MS;
+	uint64_t count;
+
+	console_close(vmm);
+	while (!console_is_done(vmm) && (by_guest || left > 0)) {
+		poll(fds, 2, by_guest ? -1 : (int)left + 1);
+		if (fds[0].revents && read(vmm->wake, &count, sizeof(count)) < 0)
+			continue;
+		if (fds[1].revents) {
+			take_signal(vmm, signals);
+			return;
+		}
+		left = end - vmm_now_ms();
 	}
 }
 
@@ -162,38 +189,65 @@ static void join_cpus(struct vmm *vmm)
 			pthread_join(vmm->cpus[i].thread, NULL);
 }
 
-static int start_cpus(struct vmm *vmm)
+static int start_threads(struct vmm *vmm)
 {
+	if (console_start(vmm))
+		return -1;
 	for (unsigned int i = 0; i < vmm->nr_cpus; i++)
 		if (cpu_start(vmm, &vmm->cpus[i]))
 			return -1;
 	return 0;
 }
 
+static void on_kick(int sig)
+{
+	(void)sig;			/* it is there to interrupt KVM_RUN */
+}
+
+/*
+ * Whoever started us may have blocked or ignored any signal. What ends us is for the
+ * main thread alone, and what was ignored stays so, as for nohup.
+ */
+static void set_up_signals(sigset_t *ends)
+{
+	static const int all[] = { SIGHUP, SIGINT, SIGQUIT, SIGTERM };
+	struct sigaction kick = { .sa_handler = on_kick }, was;
+	sigset_t kicks;
+
+	sigemptyset(ends);
+	for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
+		if (!sigaction(all[i], NULL, &was) && was.sa_handler != SIG_IGN)
+			sigaddset(ends, all[i]);
+	pthread_sigmask(SIG_BLOCK, ends, NULL);
+
+	sigaction(VMM_KICK, &kick, NULL);
+	sigemptyset(&kicks);
+	sigaddset(&kicks, VMM_KICK);
+	pthread_sigmask(SIG_UNBLOCK, &kicks, NULL);
+
+	/* Errors say the same. */
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
+}
+
 int vmm_run(struct vmm *vmm)
 {
-	struct sigaction kick = { .sa_handler = on_kick };
-	sigset_t set, old;
+	sigset_t ends, old;
 	int signals, ret = -1;
 
-	/* No other thread is to take these. */
-	sigemptyset(&set);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGHUP);
-	pthread_sigmask(SIG_BLOCK, &set, &old);
-	sigaction(VMM_KICK, &kick, NULL);
-	signal(SIGPIPE, SIG_IGN);
-
-	signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	pthread_sigmask(SIG_BLOCK, NULL, &old);
+	set_up_signals(&ends);
+	signals = signalfd(-1, &ends, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (signals < 0) {
 		vmm_fail(vmm, "cannot watch for signals: %m");
-	} else if (!start_cpus(vmm) && !console_make_raw(vmm)) {
+	} else if (!console_make_raw(vmm) && !start_threads(vmm)) {
 		serve(vmm, signals);
 		ret = 0;
 	}
 	vmm_end(vmm, VMM_DIED);
+	control_close(vmm);
 	join_cpus(vmm);
+	serve_console(vmm, signals);
 	console_restore(vmm);
 	if (signals >= 0)
 		close(signals);

@@ -4,14 +4,11 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "kvm-api.h"
 #include "memory.h"
 #include "outcome.h"
-
-#define ZSTD_MAGIC	0xfd2fb528u
 
 /* All that makes population fast, of what this kernel has; MMAP is for snapshots. */
 static int choose_flags(struct vmm *vmm, uint64_t *flags)
@@ -61,6 +58,12 @@ void memory_destroy(struct vmm *vmm)
 		close(mem->fd);
 }
 
+/* Where the guest has what is at @offset of the file. */
+static uint64_t memory_address(uint64_t offset)
+{
+	return offset < MEMORY_GAP_START ? offset : offset - MEMORY_GAP_START + MEMORY_GAP_END;
+}
+
 /*
  * The guest's pages come from the file itself; where touches are recorded through
  * a mapping of it, whose page tables then tell; where memory is not populated yet
@@ -72,8 +75,7 @@ static int bind_slot(struct vmm *vmm, uint32_t slot, uint64_t offset, uint64_t s
 	struct kvm_userspace_memory_region2 region = {
 		.slot = slot,
 		.flags = KVM_MEM_GUEST_MEMFD,
-		.guest_phys_addr = offset < MEMORY_GAP_START ? offset :
-				   offset - MEMORY_GAP_START + MEMORY_GAP_END,
+		.guest_phys_addr = memory_address(offset),
 		.memory_size = size,
 		.userspace_addr = (uintptr_t)mem->view + offset,
 		.guest_memfd = mem->fd,
@@ -176,8 +178,7 @@ bool memory_offset(const struct memory *mem, uint64_t gpa, uint64_t *offset)
 	return gpa < mem->size;
 }
 
-/* The call's result counts for the report. */
-static int populated(struct vmm *vmm, int err, const char *what)
+int memory_populated(struct vmm *vmm, int err, const char *what)
 {
 	const struct gmem_stats *stats = gmem_stats(vmm->gmem);
 
@@ -192,36 +193,62 @@ static int populated(struct vmm *vmm, int err, const char *what)
 int memory_put(struct vmm *vmm, uint64_t gpa, const void *bytes, size_t len, const char *what)
 {
 	gmem_set_pad(vmm->gmem, true);
-	return populated(vmm, gmem_populate_buffer(vmm->gmem, vmm->mem.fd, gpa, bytes, len), what);
+	return memory_populated(vmm, gmem_populate_buffer(vmm->gmem, vmm->mem.fd, gpa, bytes, len), what);
 }
 
 int memory_put_file(struct vmm *vmm, uint64_t gpa, int fd, off_t pos, size_t len, const char *name)
 {
 	gmem_set_pad(vmm->gmem, true);
-	return populated(vmm, gmem_populate_file(vmm->gmem, vmm->mem.fd, gpa, fd, pos, len), name);
+	return memory_populated(vmm, gmem_populate_file(vmm->gmem, vmm->mem.fd, gpa, fd, pos, len), name);
 }
 
-bool memory_image_is_zstd(int fd)
+/*
+ * Through a pipe: the kernel copies, to whom a memory error is EFAULT. It would kill
+ * us with SIGBUS if we looked at the page ourselves. An errno.
+ */
+static int copy_through(const int pipe[2], const void *from, void *to, size_t len, size_t *copied)
 {
-	uint32_t magic;
+	ssize_t n = write(pipe[1], from, len);
 
-	return pread(fd, &magic, sizeof(magic), 0) == sizeof(magic) && magic == ZSTD_MAGIC;
+	for (ssize_t got, at = 0; at < n; at += got) {
+		got = read(pipe[0], (uint8_t *)to + at, n - at);
+		if (got <= 0)
+			return got ? errno : EIO;
+	}
+	*copied = n < 0 ? 0 : n;
+	return n < 0 ? errno : 0;
 }
 
-int memory_restore(struct vmm *vmm, const char *image)
+static int copy(struct vmm *vmm, uint64_t offset, const void *from, void *to, size_t len)
 {
-	int fd = open(image, O_RDONLY | O_CLOEXEC | O_NONBLOCK), err;	/* a pipe will not do */
-	uint64_t size = vmm->mem.size;
+	int pipe[2], err = 0;
+	size_t at, n;
 
-	if (fd < 0)
-		return vmm_fail(vmm, "cannot read %s: %m", image);
-	gmem_set_pad(vmm->gmem, false);
-	if (memory_image_is_zstd(fd))
-		err = gmem_populate_zstd(vmm->gmem, vmm->mem.fd, 0, fd, size);
-	else
-		err = gmem_populate_file(vmm->gmem, vmm->mem.fd, 0, fd, 0, size);
-	close(fd);
-	return populated(vmm, err, image);
+	if (pipe2(pipe, O_CLOEXEC | O_NONBLOCK))
+		return vmm_fail(vmm, "cannot make a pipe: %m");
+	for (at = 0; at < len && !err; at += n) {
+		n = 0;
+		err = copy_through(pipe, (const uint8_t *)from + at, (uint8_t *)to + at, len - at, &n);
+	}
+	close(pipe[0]);
+	close(pipe[1]);
+	errno = err;
+	if (err == EFAULT)
+		vmm_fail(vmm, "the guest's memory has an error: the page at %#llx cannot be used",
+			 (unsigned long long)(memory_address(offset + at) & ~(PAGE_SIZE - 1)));
+	else if (err)
+		vmm_fail(vmm, "cannot copy the guest's memory: %m");
+	return err ? -1 : 0;
+}
+
+int memory_read(struct vmm *vmm, uint64_t offset, void *bytes, size_t len)
+{
+	return copy(vmm, offset, vmm->mem.view + offset, bytes, len);
+}
+
+int memory_write(struct vmm *vmm, uint64_t offset, const void *bytes, size_t len)
+{
+	return copy(vmm, offset, bytes, vmm->mem.view + offset, len);
 }
 
 int memory_next_data(struct vmm *vmm, uint64_t from, struct gmem_range *range)

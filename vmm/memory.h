@@ -15,8 +15,12 @@ bool memory_offset(const struct memory *mem, uint64_t gpa, uint64_t *offset);
 int memory_put(struct vmm *vmm, uint64_t gpa, const void *bytes, size_t len, const char *what);
 int memory_put_file(struct vmm *vmm, uint64_t gpa, int fd, off_t pos, size_t len, const char *name);
 
-int memory_restore(struct vmm *vmm, const char *image);
-bool memory_image_is_zstd(int fd);
+/* What vmm->gmem did has failed with @err, or counts for the report. */
+int memory_populated(struct vmm *vmm, int err, const char *what);
+
+/* Without dying of a memory error. */
+int memory_read(struct vmm *vmm, uint64_t offset, void *bytes, size_t len);
+int memory_write(struct vmm *vmm, uint64_t offset, const void *bytes, size_t len);
 
 /* What is populated from @from on: 1, or 0 if nothing is. */
 int memory_next_data(struct vmm *vmm, uint64_t from, struct gmem_range *range);

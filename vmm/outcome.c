@@ -15,14 +15,23 @@ double vmm_now_ms(void)
 	return ts.tv_sec * 1e3 + ts.tv_nsec / 1e6;
 }
 
+/* A snapshot that fails is the client's problem, and no reason for the guest to end. */
+static char *error_of_this_thread(struct vmm *vmm)
+{
+	return vmm->control.busy && pthread_equal(vmm->control.thread, pthread_self()) ?
+		vmm->control.error : vmm->error;
+}
+
 int vmm_fail(struct vmm *vmm, const char *format, ...)
 {
 	va_list args;
+	char *error;
 
 	pthread_mutex_lock(&vmm->lock);
-	if (!vmm->error[0]) {
+	error = error_of_this_thread(vmm);
+	if (!error[0]) {
 		va_start(args, format);
-		vsnprintf(vmm->error, sizeof(vmm->error), format, args);
+		vsnprintf(error, VMM_ERROR_SIZE, format, args);
 		va_end(args);
 	}
 	pthread_mutex_unlock(&vmm->lock);

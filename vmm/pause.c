@@ -5,9 +5,13 @@
 
 #include "pause.h"
 
-/* immediate_exit is for a processor that is about to enter the guest. */
+/*
+ * immediate_exit is for a processor that is about to enter the guest, the broadcast
+ * for one that waits until somebody reads what the guest says.
+ */
 void vmm_kick_cpus(struct vmm *vmm)
 {
+	pthread_cond_broadcast(&vmm->changed);
 	for (unsigned int i = 0; i < vmm->nr_cpus; i++) {
 		if (!vmm->cpus[i].started)
 			continue;

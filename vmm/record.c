@@ -91,12 +91,11 @@ static void *record_main(void *arg)
 int record_check(struct vmm *vmm, const char *path)
 {
 	struct new_file file;
-	int err = new_file_open(&file, path);
+	int err = new_file_open(&file, path, true);
 
 	if (!err)
 		new_file_abort(&file);
-	errno = -err;
-	return err ? vmm_fail(vmm, "--record-order %s: %m", path) : 0;
+	return err ? vmm_fail(vmm, "--record-order %s: %s", path, new_file_error(err)) : 0;
 }
 
 /* memory_watch() has been called. */
@@ -135,13 +134,13 @@ static int write_file(struct vmm *vmm, const char *path)
 {
 	struct record *r = vmm->record;
 	struct new_file file;
-	int err = new_file_open(&file, path);
+	int err = new_file_open(&file, path, true);
 
 	if (err)
 		return err;
 	err = gmem_order_write(vmm->gmem, file.fd, r->ranges, r->n);
 	if (!err)
-		return new_file_commit(&file);
+		return new_file_commit(&file, 1, true);
 	new_file_abort(&file);
 	return err;
 }
@@ -153,8 +152,7 @@ int record_write(struct vmm *vmm, const char *path)
 
 	stop(vmm->record);
 	err = look(vmm) ?: write_file(vmm, path);
-	errno = -err;
-	return err ? vmm_fail(vmm, "--record-order %s: %m", path) : 0;
+	return err ? vmm_fail(vmm, "--record-order %s: %s", path, new_file_error(err)) : 0;
 }
 
 void record_destroy(struct vmm *vmm)

@@ -121,14 +121,10 @@ static uint8_t read_register(struct vmm *vmm, unsigned int reg)
 	}
 }
 
-static void transmit(struct vmm *vmm, uint8_t byte)
+static void transmit(struct serial_regs *r, uint8_t byte)
 {
-	struct serial_regs *r = &vmm->serial.regs;
-
 	if (r->mcr & UART_MCR_LOOP)
 		rx_push(r, byte);
-	else
-		console_write(vmm, byte);
 	r->thr_empty_pending = true;
 }
 
@@ -141,7 +137,7 @@ static void write_register(struct vmm *vmm, unsigned int reg, uint8_t byte)
 		if (r->lcr & DIVISOR_LATCH)
 			r->dll = byte;
 		else
-			transmit(vmm, byte);
+			transmit(r, byte);
 		break;
 	case UART_IER:
 		if (r->lcr & DIVISOR_LATCH) {
@@ -171,10 +167,24 @@ static void write_register(struct vmm *vmm, unsigned int reg, uint8_t byte)
 	}
 }
 
+static bool goes_out(struct vmm *vmm, unsigned int reg)
+{
+	const struct serial_regs *r = &vmm->serial.regs;
+	bool out;
+
+	pthread_mutex_lock(&vmm->serial.lock);
+	out = reg == UART_TX && !(r->lcr & DIVISOR_LATCH) && !(r->mcr & UART_MCR_LOOP);
+	pthread_mutex_unlock(&vmm->serial.lock);
+	return out;
+}
+
+/* The lock is not held while the console waits for its reader. */
 void serial_io(struct vmm *vmm, uint16_t port, uint8_t *byte, bool write)
 {
 	unsigned int reg = port - SERIAL_PORT;
 
+	if (write && goes_out(vmm, reg))
+		console_write(vmm, *byte);
 	pthread_mutex_lock(&vmm->serial.lock);
 	if (write)
 		write_register(vmm, reg, *byte);

@@ -18,16 +18,18 @@
 #include "state.h"
 
 #define STATE_MAGIC	"gmem vm\n"
-#define STATE_VERSION	1
+#define STATE_VERSION	2
 #define STATE_MAX	(256u << 20)
+#define MAX_UNLISTED	64		/* MSRs */
 
 struct state_header {
 	char magic[8];
 	uint32_t version;
 	uint32_t nr_cpus;
 	uint64_t mem_size;
+	struct snapshot snapshot;
 	uint64_t size;		/* of all, this header included */
-	uint64_t checksum;	/* of what follows */
+	uint64_t checksum;	/* of all, but for this */
 };
 
 struct state_record {
@@ -38,7 +40,9 @@ struct state_record {
 
 enum record_type {
 	RECORD_CPUID = 1,
-	RECORD_SREGS,
+	RECORD_TSC_KHZ,
+	RECORD_SREGS2,
+	RECORD_NESTED,
 	RECORD_REGS,
 	RECORD_XCRS,
 	RECORD_XSAVE,
@@ -47,6 +51,7 @@ enum record_type {
 	RECORD_MSRS,
 	RECORD_VCPU_EVENTS,
 	RECORD_MP_STATE,
+	RECORD_SHADOW_STACK,
 	RECORD_PIC_MASTER,
 	RECORD_PIC_SLAVE,
 	RECORD_IOAPIC,
@@ -57,13 +62,18 @@ enum record_type {
 };
 
 /* FNV-1a: against accidents, not against attackers. */
-static uint64_t checksum(const uint8_t *bytes, size_t len)
+static uint64_t add_to_checksum(uint64_t hash, const void *bytes, size_t len)
 {
-	uint64_t hash = 0xcbf29ce484222325ull;
-
-	while (len--)
-		hash = (hash ^ *bytes++) * 0x100000001b3ull;
+	for (const uint8_t *at = bytes; len--; at++)
+		hash = (hash ^ *at) * 0x100000001b3ull;
 	return hash;
+}
+
+static uint64_t checksum(const struct state_header *h, const void *rest, size_t len)
+{
+	uint64_t hash = add_to_checksum(0xcbf29ce484222325ull, h, offsetof(struct state_header, checksum));
+
+	return add_to_checksum(hash, rest, len);
 }
 
 /* -- MSRs -------------------------------------------------------------------------------- */
@@ -97,28 +107,49 @@ static struct kvm_msr_list *msr_list(int kvm)
 	return NULL;
 }
 
-/*
- * All that KVM lists and this processor has. The deadline comes last: it would not
- * be taken before the timer is in deadline mode.
- */
-static struct kvm_msrs *get_msrs(struct vmm *vmm, int cpu_fd, size_t *size)
+/* Of these KVM does not tell that it has them: the memory types that the guest has set. */
+static const struct { uint32_t first, last; } unlisted[] = {
+	{ 0x200, 0x20f },		/* of variable ranges */
+	{ 0x250, 0x250 }, { 0x258, 0x259 }, { 0x268, 0x26f },	/* of fixed ones */
+	{ 0x2ff, 0x2ff },		/* of all else */
+};
+
+enum { FEATURE_CONTROL = 0x3a, VMX_FIRST = 0x480, VMX_LAST = 0x491, TSC_DEADLINE = 0x6e0 };
+
+/* Nested state is not taken before these. */
+static bool msr_is_early(uint32_t msr)
 {
-	enum { TSC_DEADLINE = 0x6e0 };
+	return msr == FEATURE_CONTROL || (msr >= VMX_FIRST && msr <= VMX_LAST);
+}
+
+static void get_msr(int cpu_fd, struct kvm_msrs *msrs, uint32_t index)
+{
+	struct kvm_msr_entry e = { .index = index };
+
+	if (!cpu_access_msr(cpu_fd, KVM_GET_MSRS, &e))
+		msrs->entries[msrs->nmsrs++] = e;
+}
+
+/*
+ * The early ones, or all others, that KVM and this processor have. The deadline comes
+ * last: it would not be taken before the timer is in deadline mode.
+ */
+static struct kvm_msrs *get_msrs(struct vmm *vmm, int cpu_fd, bool early, size_t *size)
+{
 	struct kvm_msr_list *list = msr_list(vmm->kvm);
-	struct kvm_msr_entry deadline = { .index = TSC_DEADLINE };
 	struct kvm_msrs *msrs;
 
 	if (!list)
 		return NULL;
-	msrs = alloc_msrs(list->nmsrs + 1, size);
-	for (unsigned int i = 0; msrs && i < list->nmsrs; i++) {
-		struct kvm_msr_entry e = { .index = list->indices[i] };
-
-		if (e.index != TSC_DEADLINE && !cpu_access_msr(cpu_fd, KVM_GET_MSRS, &e))
-			msrs->entries[msrs->nmsrs++] = e;
-	}
-	if (msrs && !cpu_access_msr(cpu_fd, KVM_GET_MSRS, &deadline))
-		msrs->entries[msrs->nmsrs++] = deadline;
+	msrs = alloc_msrs(list->nmsrs + MAX_UNLISTED, size);
+	for (unsigned int i = 0; msrs && i < list->nmsrs; i++)
+		if (list->indices[i] != TSC_DEADLINE && msr_is_early(list->indices[i]) == early)
+			get_msr(cpu_fd, msrs, list->indices[i]);
+	for (size_t i = 0; msrs && !early && i < sizeof(unlisted) / sizeof(*unlisted); i++)
+		for (uint32_t msr = unlisted[i].first; msr <= unlisted[i].last; msr++)
+			get_msr(cpu_fd, msrs, msr);
+	if (msrs && !early)
+		get_msr(cpu_fd, msrs, TSC_DEADLINE);
 	free(list);
 	return msrs;
 }
@@ -236,8 +267,9 @@ static const struct item {
 	unsigned long get, set;
 	size_t size;
 	uint32_t chip;		/* of irqchips: which */
-} cpu_items[] = {
-	ITEM(SREGS, kvm_sregs),
+} cpu_early_items[] = {
+	ITEM(SREGS2, kvm_sregs2),
+}, cpu_items[] = {
 	ITEM(REGS, kvm_regs),
 	ITEM(XCRS, kvm_xcrs),
 	ITEM(DEBUGREGS, kvm_debugregs),
@@ -315,6 +347,52 @@ static int save_variable(struct vmm *vmm, struct writer *w, enum record_type typ
 	return 0;
 }
 
+/* Else the guest's clock would go faster or slower. */
+static int save_tsc_khz(struct vmm *vmm, struct writer *w, int fd)
+{
+	uint32_t khz = ioctl(fd, KVM_GET_TSC_KHZ, 0);
+
+	return (int32_t)khz < 0 ? vmm_fail(vmm, "KVM_GET_TSC_KHZ: %m") : put(w, RECORD_TSC_KHZ, &khz, sizeof(khz));
+}
+
+/* That of a guest that is a hypervisor, whose own guests may be running. */
+static int save_nested(struct vmm *vmm, struct writer *w, int fd)
+{
+	int size = ioctl(vmm->vm, KVM_CHECK_EXTENSION, KVM_CAP_NESTED_STATE), ret;
+	struct kvm_nested_state *nested;
+
+	if (size < (int)sizeof(*nested))
+		return 0;		/* it cannot be one */
+	nested = calloc(1, size);
+	if (!nested)
+		return vmm_fail(vmm, "out of memory");
+	nested->size = size;
+	if (ioctl(fd, KVM_GET_NESTED_STATE, nested) || nested->size > (uint32_t)size)
+		ret = vmm_fail(vmm, "KVM_GET_NESTED_STATE: %m");
+	else
+		ret = put(w, RECORD_NESTED, nested, nested->size);
+	free(nested);
+	return ret;
+}
+
+/* Its pointer; what else it has are MSRs. */
+static int access_shadow_stack(int fd, unsigned long request, uint64_t *pointer)
+{
+	struct kvm_one_reg reg = { .id = REG_GUEST_SSP, .addr = (uintptr_t)pointer };
+
+	return ioctl(fd, request, &reg);
+}
+
+static int save_shadow_stack(struct vmm *vmm, struct writer *w, int fd)
+{
+	uint64_t pointer;
+
+	if (ioctl(vmm->vm, KVM_CHECK_EXTENSION, KVM_CAP_ONE_REG) <= 0 ||
+	    access_shadow_stack(fd, KVM_GET_ONE_REG, &pointer))
+		return 0;		/* neither KVM nor its guest has one */
+	return put(w, RECORD_SHADOW_STACK, &pointer, sizeof(pointer));
+}
+
 static int save_cpu(struct vmm *vmm, struct writer *w, struct cpu *cpu)
 {
 	struct kvm_mp_state settled;
@@ -326,20 +404,26 @@ static int save_cpu(struct vmm *vmm, struct writer *w, struct cpu *cpu)
 
 	w->cpu = cpu->index;
 	bytes = get_cpuid(cpu->fd, &size);
-	if (save_variable(vmm, w, RECORD_CPUID, bytes, size, "CPUID2"))
+	if (save_variable(vmm, w, RECORD_CPUID, bytes, size, "CPUID2") || save_tsc_khz(vmm, w, cpu->fd))
+		return -1;
+	FOR_EACH_ITEM(item, cpu_early_items)
+		if (save_item(vmm, w, cpu->fd, item))
+			return -1;
+	bytes = get_msrs(vmm, cpu->fd, true, &size);
+	if (save_variable(vmm, w, RECORD_MSRS, bytes, size, "MSRS") || save_nested(vmm, w, cpu->fd))
 		return -1;
 	FOR_EACH_ITEM(item, cpu_items)
 		if (save_item(vmm, w, cpu->fd, item))
 			return -1;
 	if (save_xsave(vmm, w, cpu->fd))
 		return -1;
-	bytes = get_msrs(vmm, cpu->fd, &size);
+	bytes = get_msrs(vmm, cpu->fd, false, &size);
 	if (save_variable(vmm, w, RECORD_MSRS, bytes, size, "MSRS"))
 		return -1;
 	FOR_EACH_ITEM(item, cpu_late_items)
 		if (save_item(vmm, w, cpu->fd, item))
 			return -1;
-	return 0;
+	return save_shadow_stack(vmm, w, cpu->fd);
 }
 
 static int save_all(struct vmm *vmm, FILE *to)
@@ -375,14 +459,14 @@ static int write_all(int fd, const void *bytes, size_t len)
 	return 0;
 }
 
-/* The machine is paused. */
-int state_save(struct vmm *vmm, int fd)
+int state_save(struct vmm *vmm, int fd, const struct snapshot *snapshot)
 {
 	struct state_header header = {
 		.magic = STATE_MAGIC,
 		.version = STATE_VERSION,
 		.nr_cpus = vmm->nr_cpus,
 		.mem_size = vmm->mem.size,
+		.snapshot = *snapshot,
 	};
 	size_t size = 0;
 	char *bytes = NULL;
@@ -395,7 +479,7 @@ int state_save(struct vmm *vmm, int fd)
 	if (fclose(to) && !ret)
 		ret = vmm_fail(vmm, "out of memory");
 	header.size = sizeof(header) + size;
-	header.checksum = checksum((uint8_t *)bytes, size);
+	header.checksum = checksum(&header, bytes, size);
 	if (!ret && (write_all(fd, &header, sizeof(header)) || write_all(fd, bytes, size)))
 		ret = vmm_fail(vmm, "cannot write the state: %m");
 	free(bytes);
@@ -425,7 +509,6 @@ static int load_file(struct vmm *vmm, const char *path, struct state *state)
 	return 0;
 }
 
-/* Read and check it, so that the machine can be made to its measure. */
 int state_read(struct vmm *vmm, const char *path, struct state *state)
 {
 	struct state_header h;
@@ -441,19 +524,23 @@ int state_read(struct vmm *vmm, const char *path, struct state *state)
 	if (h.size != state->size)
 		return vmm_fail(vmm, "%s has %zu bytes, should have %" PRIu64 ": it is cut off",
 				path, state->size, h.size);
-	if (checksum(state->bytes + sizeof(h), state->size - sizeof(h)) != h.checksum)
+	if (checksum(&h, state->bytes + sizeof(h), state->size - sizeof(h)) != h.checksum)
 		return vmm_fail(vmm, "%s is damaged: its checksum is wrong", path);
 	if (!h.nr_cpus || !h.mem_size || h.mem_size % PAGE_SIZE)
 		return vmm_fail(vmm, "%s is damaged: it has %u processors and %" PRIu64 " bytes of memory", path,
 				h.nr_cpus, h.mem_size);
 	state->nr_cpus = h.nr_cpus;
 	state->mem_size = h.mem_size;
+	state->snapshot = h.snapshot;
 	return 0;
 }
 
 static const struct item *find_item(const struct state_record *r)
 {
 	FOR_EACH_ITEM(item, vm_items)
+		if (item->type == r->type)
+			return item;
+	FOR_EACH_ITEM(item, cpu_early_items)
 		if (item->type == r->type)
 			return item;
 	FOR_EACH_ITEM(item, cpu_items)
@@ -498,6 +585,42 @@ static int restore_xsave(struct vmm *vmm, int fd, const struct state_record *r, 
 	return ioctl(fd, KVM_SET_XSAVE, bytes) ? vmm_fail(vmm, "KVM_SET_XSAVE: %m") : 0;
 }
 
+/* Without scaling the processor's own rate is as good if KVM takes it for the same. */
+static int restore_tsc_khz(struct vmm *vmm, int fd, const struct state_record *r, const void *bytes)
+{
+	uint32_t khz = 0;
+
+	if (copy_record(vmm, &khz, sizeof(khz), bytes, r))
+		return -1;
+	if (ioctl(fd, KVM_SET_TSC_KHZ, (unsigned long)khz))
+		return vmm_fail(vmm, "this machine's time stamp counter cannot run at the saved one's %u kHz, it has %d",
+				khz, ioctl(fd, KVM_GET_TSC_KHZ, 0));
+	return 0;
+}
+
+static int restore_nested(struct vmm *vmm, int fd, const struct state_record *r, void *bytes)
+{
+	const struct kvm_nested_state *nested = bytes;
+
+	if (r->size < sizeof(*nested) || nested->size != r->size)
+		return vmm_fail(vmm, "the state of nested guests is damaged");
+	/* KVM reads its tables itself, and would not wait for memory. */
+	if (vmm->demand && (nested->flags & KVM_STATE_NESTED_GUEST_MODE))
+		return vmm_fail(vmm, "--demand: a guest of the saved machine's own was running: restore without it");
+	return ioctl(fd, KVM_SET_NESTED_STATE, bytes) ?
+		vmm_fail(vmm, "this machine's KVM does not take the saved one's nested guests: %m") : 0;
+}
+
+static int restore_shadow_stack(struct vmm *vmm, int fd, const struct state_record *r, const void *bytes)
+{
+	uint64_t pointer = 0;
+
+	if (copy_record(vmm, &pointer, sizeof(pointer), bytes, r))
+		return -1;
+	return access_shadow_stack(fd, KVM_SET_ONE_REG, &pointer) && pointer ?
+		vmm_fail(vmm, "this machine's KVM has no shadow stacks, which the saved one uses") : 0;
+}
+
 static int restore_record(struct vmm *vmm, const struct state_record *r, void *bytes)
 {
 	bool of_vm = r->type >= RECORD_PIC_MASTER;
@@ -506,6 +629,12 @@ static int restore_record(struct vmm *vmm, const struct state_record *r, void *b
 	switch (r->type) {
 	case RECORD_CPUID:
 		return set_cpuid(vmm, fd, bytes, r->size);
+	case RECORD_TSC_KHZ:
+		return restore_tsc_khz(vmm, fd, r, bytes);
+	case RECORD_NESTED:
+		return restore_nested(vmm, fd, r, bytes);
+	case RECORD_SHADOW_STACK:
+		return restore_shadow_stack(vmm, fd, r, bytes);
 	case RECORD_XSAVE:
 		return restore_xsave(vmm, fd, r, bytes);
 	case RECORD_MSRS:

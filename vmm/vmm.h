@@ -46,6 +46,7 @@ struct demand {
 	int image;
 	pthread_t background;
 	bool background_runs;
+	bool finished;		/* all is populated, or will not be: under the machine's lock */
 	atomic_size_t faults;	/* that the guest had to wait for */
 };
 
@@ -84,9 +85,15 @@ struct line_watch {
 
 struct console {
 	int out;
-	struct line_watch watch;
 	bool raw;
 	bool escaped;		/* Ctrl-A was typed */
+
+	/* Under the machine's lock: what has been said and not been written. */
+	struct line_watch watch;
+	uint8_t *bytes;
+	size_t n, room;
+	bool closing;		/* nothing more will be said */
+	bool done;		/* no thread writes, and nothing is kept */
 };
 
 struct cpu {
@@ -98,6 +105,20 @@ struct cpu {
 	pthread_t thread;
 	bool started;
 	bool parked;		/* is not in KVM_RUN, and will not be while paused */
+};
+
+#define VMM_ERROR_SIZE	512
+
+struct control {
+	int listening;		/* the socket, or -1 */
+	char *path;
+
+	/* Under the machine's lock: */
+	bool busy;		/* a snapshot is being made, on this thread: */
+	pthread_t thread;
+	bool started;		/* and has to be joined */
+	int client;
+	char error[VMM_ERROR_SIZE];	/* its own: the machine goes on */
 };
 
 enum vmm_outcome {
@@ -127,11 +148,10 @@ struct vmm {
 	pthread_cond_t changed;
 	unsigned int pauses;	/* how many want it paused */
 	enum vmm_outcome outcome;
-	char error[512];
+	char error[VMM_ERROR_SIZE];
+	struct control control;
 
 	int wake;		/* eventfd: the main thread has something to look at */
-	int control;		/* the listening socket, or -1 */
-	char *control_path;
 	int signal;		/* that ended it */
 
 	double start_ms;	/* of the program */
