@@ -240,17 +240,6 @@ struct poisoned {
 
 static struct poisoned *poisoned;
 
-static u64 page_frame(const void *page)
-{
-	const int fd = open("/proc/self/pagemap", O_RDONLY);
-	u64 entry = 0;
-
-	if (pread(fd, &entry, sizeof(entry), (u64)page / PAGE_BYTES * sizeof(entry)) < 0)
-		entry = 0;
-	close(fd);
-	return entry & ((1ull << 55) - 1);
-}
-
 static void note_poisoned(const void *page)
 {
 	const u64 pfn = page_frame(page);

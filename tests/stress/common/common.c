@@ -123,6 +123,17 @@ u64 now_ms(void)
 	return ts.tv_sec * 1000ull + ts.tv_nsec / 1000000;
 }
 
+u64 page_frame(const void *page)
+{
+	const int fd = open("/proc/self/pagemap", O_RDONLY);
+	u64 entry = 0;
+
+	if (pread(fd, &entry, sizeof(entry), (u64)page / PAGE_BYTES * sizeof(entry)) < 0)
+		entry = 0;
+	close(fd);
+	return entry & ((1ull << 55) - 1);
+}
+
 static void write_file(const char *path, const char *text)
 {
 	int fd = open(path, O_WRONLY);

@@ -42,6 +42,9 @@ int recv_fd(int sock);
 
 u64 now_ms(void);
 
+/* The number of the page frame that is mapped there, 0 if none is. */
+u64 page_frame(const void *page);
+
 /*
  * A memory cgroup for a test, within that of the whole program.  It's the one
  * way to see that every page came back, down to a single one.

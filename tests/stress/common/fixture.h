@@ -109,6 +109,24 @@ static inline void expect_sound(struct __test_metadata *_metadata, int line, con
 	}
 }
 
+/* The @len bytes at @off of the file are those of @want. */
+#define EXPECT_BYTES(mem, off, want, len)					\
+	expect_bytes(_metadata, __LINE__, mem, off, want, len)
+
+static inline void expect_bytes(struct __test_metadata *_metadata, int line, const u64 *mem,
+				size_t off, const void *want, size_t len)
+{
+	const volatile u8 *got = (const u8 *)mem + off;
+	size_t i;
+
+	for (i = 0; i < len && got[i] == ((const u8 *)want)[i]; i++)
+		;
+	EXPECT_EQ(len, i)
+		TH_LOG("line %d: byte %zu of page %llu is 0x%02x, not 0x%02x", line,
+		       (off + i) % PAGE_BYTES, (unsigned long long)((off + i) / PAGE_BYTES),
+		       got[i], ((const u8 *)want)[i]);
+}
+
 /* Nothing is locked, lost, or otherwise out of order: write it all, remove it all. */
 #define EXPECT_USABLE(fd, mem)		expect_usable(_metadata, __LINE__, fd, mem)
 

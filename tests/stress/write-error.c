@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What the handling of memory errors does to pages that were written: they are dirty,
+ * so it neither takes them for pages that can be had again from somewhere nor fails to
+ * tell those who asked to be told early.
+ */
+#include <signal.h>
+#include <sys/prctl.h>
+
+#include <linux/kernel-page-flags.h>
+
+#include "kselftest.h"
+#include "common/fixture.h"
+#include "common/writers.h"
+
+/* Returns the flags of /proc/kpageflags for a page of the file that is populated. */
+static u64 page_flags(const u64 *page)
+{
+	const int fd = open("/proc/kpageflags", O_RDONLY);
+	u64 pfn, flags;
+
+	READ_ONCE(*page);
+	pfn = page_frame(page);
+	TEST_ASSERT(pfn && pread(fd, &flags, sizeof(flags), pfn * sizeof(flags)) == sizeof(flags),
+		    "No flags of frame %llu, errno = %d", (unsigned long long)pfn, errno);
+	close(fd);
+	return flags;
+}
+
+#define EXPECT_DIRTY(want, mem, index, what)					\
+	EXPECT_EQ(want, !!(page_flags((mem) + (index) * PAGE_WORDS) & BIT_ULL(KPF_DIRTY))) \
+		TH_LOG("page %lu, %s", (unsigned long)(index), what)
+
+/* Is it inserted, or are there pages already?  Nothing but write() dirties them. */
+TEST_F(file, dirty_by_every_way)
+{
+	u64 *mem = kvm_mmap(FILE_SIZE, PROT_READ, MAP_SHARED, self->fd);
+	const struct way *w;
+	int i;
+
+	for_each_way(w) {
+		READ_ONCE(mem[PAGE_WORDS]);
+		READ_ONCE(mem[5 * PAGE_WORDS]);
+		EXPECT_EQ(0, preallocate(self->fd, PG(2), PG(1)));
+		EXPECT_EQ(0, preallocate(self->fd, PG(6), PG(1)));
+		EXPECT_EQ(PG(4), w->write(self->fd, self->src, PG(4), 0));
+		for (i = 0; i < 4; i++)
+			EXPECT_DIRTY(1, mem, i, w->name);
+		for (i = 4; i < 8; i++)
+			EXPECT_DIRTY(0, mem, i, "that was only read");
+		kvm_madvise(mem, FILE_SIZE, MADV_DONTNEED);
+		EXPECT_EQ(0, punch(self->fd, 0, FILE_SIZE));
+	}
+}
+
+/* What was allocated, and is populated because it was not yet. */
+TEST_F(file, dirty_without_overwriting)
+{
+	const int fd = vm_create_guest_memfd(self->vm, FILE_SIZE,
+					     WRITE_FLAGS | GUEST_MEMFD_FLAG_NO_OVERWRITE);
+	u64 *mem = kvm_mmap(FILE_SIZE, PROT_READ, MAP_SHARED, fd);
+
+	EXPECT_EQ(0, preallocate(fd, PG(1), PG(1)));
+	READ_ONCE(mem[2 * PAGE_WORDS]);
+	EXPECT_EQ(PG(2), RET(pwrite(fd, self->src, PG(4), 0)));
+	EXPECT_EQ(-EEXIST, RET(pwrite(fd, self->src, PG(1), PG(2))));
+	EXPECT_DIRTY(1, mem, 0, "inserted");
+	EXPECT_DIRTY(1, mem, 1, "allocated before");
+	EXPECT_DIRTY(0, mem, 2, "that was read, and not written");
+	close(fd);
+}
+
+/* Returns 0, or an error of the kernel's. */
+static int tell_kernel(const char *path, const char *format, unsigned long long n)
+{
+	char text[32];
+	int fd = open(path, O_WRONLY), ret;
+
+	if (fd < 0)
+		return -errno;
+	snprintf(text, sizeof(text), format, n);
+	ret = RET(write(fd, text, strlen(text)));
+	close(fd);
+	return min(ret, 0);
+}
+
+#define SOFT_OFFLINE	"/sys/devices/system/memory/soft_offline_page"
+
+static int soft_offline(const u64 *page)
+{
+	u64 pfn;
+
+	READ_ONCE(*page);
+	pfn = page_frame(page);
+	kvm_madvise((void *)page, PG(1), MADV_DONTNEED);
+	return tell_kernel(SOFT_OFFLINE, "%#llx", pfn * PAGE_BYTES);
+}
+
+/*
+ * Memory that has corrected errors is taken out of use, if what is in it can be moved
+ * or had again.  Of guest_memfd neither can: the page stays.  Nobody has touched it but
+ * write(), and a mapping that cannot dirty it.
+ */
+TEST_F(file, soft_offline_keeps_what_was_written)
+{
+	u64 *mem = kvm_mmap(FILE_SIZE, PROT_READ, MAP_SHARED, self->fd);
+	int i;
+
+	if (access(SOFT_OFFLINE, W_OK))
+		SKIP(return, "the kernel has no soft_offline_page");
+
+	READ_ONCE(mem[PAGE_WORDS]);
+	EXPECT_EQ(0, preallocate(self->fd, PG(2), PG(1)));
+	EXPECT_EQ(PG(4), RET(pwrite(self->fd, self->src, PG(4), 0)));
+	for (i = 0; i < 4; i++)
+		EXPECT_GT(0, soft_offline(mem + i * PAGE_WORDS));
+	EXPECT_EQ(PG(4), RET(lseek(self->fd, 0, SEEK_HOLE)));
+	EXPECT_PAGES(mem, 0, 4, 1, 1);
+
+	/* Nor does a clean page go: a guest can have it mapped. */
+	READ_ONCE(mem[10 * PAGE_WORDS]);
+	EXPECT_GT(0, soft_offline(mem + 10 * PAGE_WORDS));
+	EXPECT_EQ(PG(10), RET(lseek(self->fd, PG(4), SEEK_DATA)));
+}
+
+static volatile int nr_sigbus, sigbus_code;
+
+static void on_sigbus(int sig, siginfo_t *info, void *context)
+{
+	nr_sigbus++;
+	sigbus_code = info->si_code;
+}
+
+/* How often a child that asked to be told early is told of an error in @page, or -errno. */
+static int told_of_error(const u64 *page)
+{
+	struct sigaction sa = { .sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO };
+	int ret, status;
+	pid_t pid;
+
+	pid = fork_child();
+	if (!pid) {
+		READ_ONCE(*page);
+		sigaction(SIGBUS, &sa, NULL);
+		if (prctl(PR_MCE_KILL, PR_MCE_KILL_SET, PR_MCE_KILL_EARLY, 0, 0))
+			_exit(100);
+		ret = tell_kernel("/sys/kernel/debug/hwpoison/corrupt-pfn", "%llu", page_frame(page));
+		if (ret == -ENOENT)
+			_exit(101);
+		/* It was sent before the write() returned: it has arrived. */
+		_exit(nr_sigbus && sigbus_code != BUS_MCEERR_AO ? 102 : nr_sigbus);
+	}
+	status = wait_for(pid);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+/* Early or not, it is as for pages that were stored to through a mapping. */
+TEST_F(file, early_sigbus_as_for_a_mapping)
+{
+	int by_write, by_overwrite, by_store;
+
+	self->mem[0] = 1;
+	READ_ONCE(self->mem[PAGE_WORDS]);
+	EXPECT_EQ(PG(2), RET(pwrite(self->fd, self->src, PG(2), PG(1))));
+	by_store = told_of_error(self->mem);
+	by_overwrite = told_of_error(self->mem + PAGE_WORDS);
+	by_write = told_of_error(self->mem + 2 * PAGE_WORDS);
+	EXPECT_EQ(1, by_store);
+	EXPECT_EQ(1, by_overwrite);
+	EXPECT_EQ(1, by_write);
+
+	/* Which takes the pages with it, and them out of service for good. */
+	EXPECT_EQ(-EHWPOISON, RET(pwrite(self->fd, self->src, PG(1), PG(1))));
+	EXPECT_EQ(0, punch(self->fd, 0, FILE_SIZE));
+}
+
+TEST_NOTHING_IS_LEFT(3)
+
+int main(int argc, char *argv[])
+{
+	return hostile_main(argc, argv, "write-error");
+}
