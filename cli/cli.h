@@ -20,7 +20,11 @@ enum {
 	EXIT_OK = 0,
 	EXIT_FAILED = 1,
 	EXIT_USAGE = 2,		/* the command line is wrong */
+	EXIT_NO = 3,		/* gmem probe: nothing here can be populated */
 };
+
+/* What die() and die_usage() exit with: those, unless a command's status is another's. */
+extern int exit_failed, exit_usage;
 
 /*
  * Commands, one file each: cmd-NAME.c.  argv[0] is the command's name; returns
@@ -39,7 +43,7 @@ int cmd_snapshot(int argc, char **argv);
 
 extern const char *command_name;	/* or NULL */
 
-/* One line on stderr, "gmem NAME: ...", and exit. */
+/* One line on stderr, "gmem NAME: ...", with --json also a result on stdout, and exit. */
 void die(const char *format, ...) PRINTF(1, 2) NORETURN;
 void die_usage(const char *format, ...) PRINTF(1, 2) NORETURN;
 void warn(const char *format, ...) PRINTF(1, 2);
@@ -120,8 +124,11 @@ int option_choice(const struct option_spec *option, const char *value);
  * Units: units.c
  */
 
-/* "512M", "2G", "0x1000", "4096": powers of 1024. */
+/* "512M", "2G", "0x1000", "4096": decimal but for 0x, powers of 1024. */
 bool parse_size(const char *text, uint64_t *size);
+
+/* The same without a unit. */
+bool parse_number(const char *text, uint64_t *number);
 
 /* "512 MiB", "1.5 GiB", "37 bytes"; in a buffer of the caller's, returned. */
 const char *format_size(char buffer[32], uint64_t size);
@@ -146,8 +153,10 @@ int show_progress(const struct gmem_progress *progress, void *arg);
 void end_progress(void);
 
 /*
- * JSON: json.c.  Key NULL: an element of an array, or the outermost value.
+ * JSON: json.c.  Every result is an object that begins with "command", "ok" and
+ * "error", a sentence or null.  Key NULL: an element of an array.
  */
+void json_result(const char *error);
 void json_object(const char *key);
 void json_array(const char *key);
 void json_end(void);		/* of what was begun last */

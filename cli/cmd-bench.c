@@ -165,7 +165,7 @@ static void print_json(void)
 	unsigned int i;
 
 	uname(&uts);
-	json_object(NULL);
+	json_result(NULL);
 	json_string("kernel", uts.release);
 	json_uint("size", size);
 	json_uint("threads", threads);

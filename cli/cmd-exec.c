@@ -11,6 +11,8 @@
 
 #include "cli.h"
 
+#define OWN_FAILURE	125	/* as of env and timeout */
+
 static uint64_t size;
 static bool keep;
 
@@ -26,7 +28,8 @@ static const struct command_spec spec = {
 		 "next that is free. $GMEM_FD is its number, as is {} in the ARGs. It can be\n"
 		 "written in whole pages, but not opened by name, like /dev/fd/3:\n\n"
 		 "  gmem exec --size 512M -- sh -c 'zstdcat ram.zst | dd obs=1M >&$GMEM_FD'\n\n"
-		 "Then tells, on stderr, how much is populated. Exit status: that of COMMAND.",
+		 "Then tells, on stderr, how much is populated; with --json on stdout, where nothing\n"
+		 "of COMMAND's goes then. Exit status: that of COMMAND; 125 to 127 if it did not run.",
 	.options = options,
 	.runs_command = true,
 };
@@ -123,7 +126,7 @@ static void report(uint64_t bytes, int status)
 	char is[32], of[32];
 
 	if (output.json) {
-		json_object(NULL);
+		json_result(NULL);
 		json_uint("status", status);
 		json_uint("size", size);
 		json_uint("populated", bytes);
@@ -137,11 +140,14 @@ static void report(uint64_t bytes, int status)
 
 int cmd_exec(int argc, char **argv)
 {
-	int operand = parse_options(argc, argv, &spec), memory, status;
+	int operand, memory, status;
 	uint64_t real_size;
 	struct gmem *g;
 	pid_t child;
 
+	/* 1 and 2 are what the command may say. */
+	exit_failed = exit_usage = OWN_FAILURE;
+	operand = parse_options(argc, argv, &spec);
 	if (!argv[operand])
 		die_usage("which COMMAND?");
 	if (!size)
@@ -159,6 +165,10 @@ int cmd_exec(int argc, char **argv)
 		die("cannot start a process: %s", strerror(errno));
 	if (!child) {
 		restore_signals();
+		/* Our stdout is the result's alone. */
+		if (output.json && dup2(STDERR_FILENO, STDOUT_FILENO) < 0)
+			die("cannot redirect the command's stdout: %s", strerror(errno));
+		output.json = false;
 		run_child(argv + operand, memory);
 	}
 	while (waitpid(child, &status, 0) < 0)

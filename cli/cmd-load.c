@@ -40,7 +40,7 @@ static void set_fd(const struct option_spec *o, const char *value)
 {
 	uint64_t fd;
 
-	if (!parse_size(value, &fd) || fd > INT32_MAX || fcntl(fd, F_GETFD) < 0)
+	if (!parse_number(value, &fd) || fd > INT32_MAX || fcntl(fd, F_GETFD) < 0)
 		die_option(o, value, "not an open file descriptor");
 	opt.fd = fd;
 	opt.has_fd = true;
@@ -51,7 +51,7 @@ static const struct option_spec options[] = {
 	{ OPTION_SIZE, 0, "offset", "SIZE", "where in guest memory to begin (0)", &opt.offset, NULL, NULL },
 	{ OPTION_CALL, 0, "fd", "N", "populate this guest_memfd, an open descriptor", NULL, set_fd, NULL },
 	{ OPTION_CALL, 'f', "format", "FORMAT", "auto, raw or zstd (auto: by how it begins)", NULL, set_format, "auto raw zstd" },
-	{ OPTION_CALL, 'm', "method", "METHOD", "auto, write, mmap, sendfile or io_uring (auto)", NULL, set_method, "auto write mmap sendfile io_uring" },
+	{ OPTION_CALL, 0, "method", "METHOD", "auto, write, mmap, sendfile or io_uring (auto)", NULL, set_method, "auto write mmap sendfile io_uring" },
 	{ OPTION_CALL, 'z', "zero", "HOW", "skip zeros: auto, fresh: all of them; or write", NULL, set_zero, "auto fresh write" },
 	{ OPTION_NUMBER, 't', "threads", "N", "threads that populate (as many as pay)", &opt.threads, NULL, NULL },
 	{ OPTION_SIZE, 0, "chunk", "SIZE", "what a thread does at a time (1M)", &opt.chunk, NULL, NULL },
@@ -196,12 +196,9 @@ static void print_json(const char *path, enum format format, const struct gmem_s
 {
 	unsigned int i;
 
-	json_object(NULL);
+	json_result(error);
 	json_string("image", path);
 	json_string("format", format == FORMAT_ZSTD ? "zstd" : "raw");
-	json_bool("ok", !error);
-	if (error)
-		json_string("error", error);
 	json_uint("bytes", s->bytes);
 	json_uint("up_to", s->up_to);
 	json_uint("pages_written", s->pages_written);
@@ -244,6 +241,8 @@ static void print_report(const char *path, const struct gmem_stats *s)
 	putchar('\n');
 	if (opt.verify)
 		printf("  verified every byte\n");
+	if (!opt.has_fd)
+		printf("  discarded: that was memory of a VM of its own; --fd populates yours\n");
 }
 
 int cmd_load(int argc, char **argv)

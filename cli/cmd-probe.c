@@ -13,7 +13,7 @@ static const struct option_spec options[] = {
 static const struct command_spec spec = {
 	.synopsis = "[OPTION]...",
 	.about = "Tell what this machine's KVM can do for guest memory, and why not what it can't.\n"
-		 "Fails if there is no guest_memfd, or none that could be populated.",
+		 "Exit status: 0 if guest memory can be populated here, 3 if not.",
 	.options = options,
 };
 
@@ -22,7 +22,7 @@ static void print_json(const char *release, const struct gmem_probe *probe, cons
 	const struct gmem_feature *f;
 	size_t i;
 
-	json_object(NULL);
+	json_result(NULL);
 	json_string("kernel", release);
 	if (method)
 		json_string("method", method);
@@ -95,5 +95,5 @@ int cmd_probe(int argc, char **argv)
 
 	gmem_probe_free(probe);
 	gmem_free(g);
-	return method ? EXIT_OK : EXIT_FAILED;
+	return method ? EXIT_OK : EXIT_NO;
 }

@@ -293,7 +293,7 @@ static void json_time(const char *key, double ms)
 
 static void tell_json(const struct vmm *vmm)
 {
-	json_object(NULL);
+	json_result(NULL);
 	json_string("outcome", outcome_in_words(vmm));
 	json_string("method", gmem_method_name(vmm->method));
 	json_uint("populated_bytes", vmm->populated);

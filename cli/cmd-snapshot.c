@@ -239,7 +239,7 @@ static void tell(const struct snapshot_files *s, uint64_t data, double ms)
 	char size[32], saved[32], disk[32];
 
 	if (output.json) {
-		json_object(NULL);
+		json_result(NULL);
 		json_string("image", s->path[IMAGE]);
 		json_string("state", s->path[STATE]);
 		json_uint("size", s->size);

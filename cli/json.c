@@ -58,6 +58,17 @@ void json_object(const char *key)
 	begin(key, '{', '}');
 }
 
+void json_result(const char *error)
+{
+	json_object(NULL);
+	json_string("command", command_name);
+	json_bool("ok", !error);
+	if (error)
+		json_string("error", error);
+	else
+		json_null("error");
+}
+
 void json_array(const char *key)
 {
 	begin(key, '[', ']');

@@ -29,18 +29,18 @@ static void usage(FILE *to)
 	for (i = 0; i < ARRAY_SIZE(commands); i++)
 		fprintf(to, "  %-10s %s\n", commands[i].name, commands[i].about);
 	fputs("\n"
-	      "gmem COMMAND --help has the rest, and gmem(1). --version prints the version.\n"
+	      "gmem help COMMAND has the rest, and gmem(1). -V, --version prints the version.\n"
 	      "Exit status: 0, 1 if the command failed, 2 if the command line is wrong.\n", to);
 }
 
-/* For the shell's completion. */
+/* For the shells' completion, as print_completion() in options.c. */
 static int list_commands(void)
 {
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(commands); i++)
-		puts(commands[i].name);
-	puts("--help\n--version");
+		printf("%s\t\t%s\n", commands[i].name, commands[i].about);
+	puts("help\t\thow to use a command\n--help\t\twhat commands there are\n--version\t\tthe version");
 	return EXIT_OK;
 }
 
@@ -52,11 +52,17 @@ int main(int argc, char **argv)
 		usage(stderr);
 		return EXIT_USAGE;
 	}
+	if (!strcmp(argv[1], "help") && argv[2]) {
+		argv[1] = argv[2];
+		argv[2] = "--help";
+	} else if (!strcmp(argv[1], "help")) {
+		argv[1] = "--help";
+	}
 	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) {
 		usage(stdout);
 		return finish_output(EXIT_OK);
 	}
-	if (!strcmp(argv[1], "--version")) {
+	if (!strcmp(argv[1], "--version") || !strcmp(argv[1], "-V")) {
 		printf("gmem %s\n", gmem_version());
 		return finish_output(EXIT_OK);
 	}

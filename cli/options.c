@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
 /* Options: parse them, and print the help, from one table. */
-#include <ctype.h>
-#include <errno.h>
+#include <getopt.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,24 +50,19 @@ static void print_help(const char *command, const struct command_spec *spec)
 	}
 }
 
-/* For the shell's completion: an option a line, and what its values are. */
+/* For the shells' completion, a line each: the option, its values (FILE; -: others), the help. */
 static void print_completion(const struct command_spec *spec)
 {
 	const struct option_spec *o;
 
-	for (o = spec->options; o->type != OPTION_END; o++) {
-		printf("--%s", o->name);
-		if (o->arg)
-			printf("=%s", o->words ?: o->type == OPTION_STRING ? "FILE" : "");
-		putchar('\n');
-	}
-	puts("--help");
+	for (o = spec->options; o->type != OPTION_END; o++)
+		printf("--%s\t%s\t%s\n", o->name, !o->arg ? "" : o->words ?: o->type == OPTION_STRING ? "FILE" : "-", o->help);
+	puts("--help\t\tthis, and how to use it");
 }
 
 static void set_option(const struct option_spec *o, const char *value)
 {
-	unsigned long number;
-	char *end;
+	uint64_t number;
 
 	switch (o->type) {
 	case OPTION_FLAG:
@@ -79,9 +73,7 @@ static void set_option(const struct option_spec *o, const char *value)
 			die_option(o, value, "not a size such as 4096, 0x1000, 512M or 2G");
 		break;
 	case OPTION_NUMBER:
-		errno = 0;
-		number = strtoul(value, &end, 0);
-		if (errno || !isdigit((unsigned char)*value) || *end || number > UINT_MAX)
+		if (!parse_number(value, &number) || number > UINT_MAX)
 			die_option(o, value, "not a number");
 		*(unsigned int *)o->value = number;
 		break;
@@ -96,18 +88,37 @@ static void set_option(const struct option_spec *o, const char *value)
 	}
 }
 
-static const struct option_spec *find_long(const struct command_spec *spec, const char *name, size_t len)
+#define MAX_OPTIONS	40
+#define HELP		(MAX_OPTIONS + 1)
+
+/* The table, as getopt_long() wants it: an option's value is its place in the table, and 1. */
+struct getopt_table {
+	char letters[2 * MAX_OPTIONS + 4];
+	struct option names[MAX_OPTIONS + 2];
+};
+
+static void make_table(struct getopt_table *t, const struct command_spec *spec)
 {
 	const struct option_spec *o;
+	char *letter = t->letters;
+	int n = 0;
 
-	for (o = spec->options; o->type != OPTION_END; o++)
-		if (strlen(o->name) == len && !strncmp(o->name, name, len))
-			return o;
-
-	return NULL;
+	memset(t, 0, sizeof(*t));
+	if (spec->runs_command)
+		*letter++ = '+';
+	*letter++ = ':';
+	*letter++ = 'h';
+	for (o = spec->options; o->type != OPTION_END && n < MAX_OPTIONS; o++, n++) {
+		t->names[n] = (struct option) { o->name, o->arg ? required_argument : no_argument, NULL, n + 1 };
+		if (o->letter)
+			*letter++ = o->letter;
+		if (o->letter && o->arg)
+			*letter++ = ':';
+	}
+	t->names[n] = (struct option) { "help", no_argument, NULL, HELP };
 }
 
-static const struct option_spec *find_letter(const struct command_spec *spec, char letter)
+static const struct option_spec *find_letter(const struct command_spec *spec, int letter)
 {
 	const struct option_spec *o;
 
@@ -118,91 +129,78 @@ static const struct option_spec *find_letter(const struct command_spec *spec, ch
 	return NULL;
 }
 
-static void too_much(const char *what)
+/* How many options begin with what the user wrote: a prefix will do if it is one's alone. */
+static int count_prefixed(const struct getopt_table *t, const char *text)
 {
-	die_usage("%s takes no value", what);
+	size_t len = strcspn(text, "=");
+	int n = 0;
+	size_t i;
+
+	for (i = 0; t->names[i].name; i++)
+		n += !strncmp(t->names[i].name, text, len);
+	return n;
 }
 
-/* --name, --name VALUE, --name=VALUE; returns how many of argv that is. */
-static int parse_long(char **argv, const struct command_spec *spec)
+/* getopt_long() did not like it: @how is '?' or ':', @text what it looked at last. */
+static void refuse(const struct getopt_table *t, const struct command_spec *spec, int how, const char *text)
 {
-	const char *name = argv[0] + 2, *equals = strchrnul(name, '=');
-	const struct option_spec *o = find_long(spec, name, equals - name);
+	const struct option_spec *o = optopt > 0 && optopt < HELP ? &spec->options[optopt - 1] : NULL;
 
-	snprintf(written, sizeof(written), "%.*s", (int)(equals - argv[0]), argv[0]);
-	if (!o)
-		die_usage("no such option: %s", written);
-	if (!o->arg) {
-		if (*equals)
-			too_much(written);
-		set_option(o, NULL);
-		return 1;
-	}
-	if (*equals) {
-		set_option(o, equals + 1);
-		return 1;
-	}
-	if (!argv[1])
-		die_usage("%s needs a value: %s", written, o->arg);
-	set_option(o, argv[1]);
-	return 2;
-}
-
-/* -q, -n VALUE, -nVALUE. */
-static int parse_letter(char **argv, const struct command_spec *spec)
-{
-	const struct option_spec *o = find_letter(spec, argv[0][1]);
-
-	snprintf(written, sizeof(written), "-%c", argv[0][1]);
-	if (!o)
-		die_usage("no such option: %s", written);
-	if (!o->arg) {
-		if (argv[0][2])
-			too_much(written);
-		set_option(o, NULL);
-		return 1;
-	}
-	if (argv[0][2]) {
-		set_option(o, argv[0] + 2);
-		return 1;
-	}
-	if (!argv[1])
-		die_usage("%s needs a value: %s", written, o->arg);
-	set_option(o, argv[1]);
-	return 2;
+	if (optopt >= HELP)
+		o = find_letter(spec, optopt);
+	if (how == ':' && o && optopt < HELP)
+		die_usage("--%s needs a value: %s", o->name, o->arg);
+	if (how == ':' && o)
+		die_usage("-%c needs a value: %s", o->letter, o->arg);
+	if (optopt == HELP && !strncmp(text, "--", 2))
+		die_usage("--help takes no value");
+	if (o && optopt < HELP)
+		die_usage("--%s takes no value", o->name);
+	if (optopt)
+		die_usage("no such option: -%c", optopt);
+	if (count_prefixed(t, text + 2) > 1)
+		die_usage("%s: several options begin like that: --help lists them", text);
+	die_usage("no such option: %.*s", (int)strcspn(text, "="), text);
 }
 
 int parse_options(int argc, char **argv, const struct command_spec *spec)
 {
-	char *operands[argc];
-	int i = 1, n = 0;
+	const struct option_spec *o;
+	struct getopt_table table;
+	int at, c, place;
 
 	if (argc == 2 && !strcmp(argv[1], "--complete")) {
 		print_completion(spec);
 		exit(finish_output(EXIT_OK));
 	}
-	while (i < argc) {
-		if (!strcmp(argv[i], "--")) {
-			i++;
+	/* What is wrong with an option before it is told as JSON, too. */
+	for (at = 1; at < argc && strcmp(argv[at], "--"); at++) {
+		if (spec->runs_command && argv[at][0] != '-')
 			break;
-		}
-		if (argv[i][0] != '-' || !argv[i][1]) {
-			if (spec->runs_command)
-				break;
-			operands[n++] = argv[i++];
-		} else if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
+		output.json |= !strcmp(argv[at], "--json");
+	}
+
+	make_table(&table, spec);
+	opterr = 0;
+	optind = 0;
+	for (;;) {
+		place = -1;
+		c = getopt_long(argc, argv, table.letters, table.names, &place);
+		if (c < 0)
+			break;
+		if (c == '?' || c == ':')
+			refuse(&table, spec, c, argv[optind - 1]);
+		if (c == HELP || (place < 0 && c == 'h')) {
 			print_help(argv[0], spec);
 			exit(finish_output(EXIT_OK));
-		} else if (argv[i][1] == '-') {
-			i += parse_long(argv + i, spec);
-		} else {
-			i += parse_letter(argv + i, spec);
 		}
+		o = place < 0 ? find_letter(spec, c) : &spec->options[c - 1];
+		if (place < 0)
+			snprintf(written, sizeof(written), "-%c", o->letter);
+		else
+			snprintf(written, sizeof(written), "--%s", o->name);
+		set_option(o, optarg);
 	}
 	written[0] = '\0';
-
-	/* Those that came between the options, in front of the rest. */
-	i -= n;
-	memcpy(argv + i, operands, n * sizeof(*operands));
-	return i;
+	return optind;
 }

@@ -8,6 +8,27 @@
 
 #include "cli.h"
 
+/* Decimal, but for 0x: 010 is ten. */
+static bool parse_digits(const char *text, unsigned long long *number, char **end)
+{
+	if (!isdigit((unsigned char)*text))
+		return false;
+	errno = 0;
+	*number = strtoull(text, end, text[0] == '0' && (text[1] | 0x20) == 'x' ? 16 : 10);
+	return !errno;
+}
+
+bool parse_number(const char *text, uint64_t *number)
+{
+	unsigned long long parsed;
+	char *end;
+
+	if (!parse_digits(text, &parsed, &end) || *end)
+		return false;
+	*number = parsed;
+	return true;
+}
+
 bool parse_size(const char *text, uint64_t *size)
 {
 	static const char units[] = "KMGT";
@@ -16,11 +37,7 @@ bool parse_size(const char *text, uint64_t *size)
 	int shift = 0;
 	char *end;
 
-	if (!isdigit((unsigned char)*text))
-		return false;
-	errno = 0;
-	number = strtoull(text, &end, 0);
-	if (errno)
+	if (!parse_digits(text, &number, &end))
 		return false;
 
 	/* K, KiB or k; a lone B. */

@@ -11,8 +11,9 @@
  * one gets -EBUSY), but gmem_cancel() may be called on it from anywhere.
  *
  * Lengths and offsets are in bytes, times in milliseconds.  Descriptors stay the
- * caller's: none is closed, and the file position of none matters or moves, but
- * for a stream's.  Errors of system calls that are not listed here are passed on.
+ * caller's: none is closed, and the file position of none matters or moves, but for
+ * a stream's, and that of a guest_memfd that cannot be mapped, which is moved to find
+ * out what is populated, and put back. Errors of system calls that are not listed here are passed on.
  *
  * All of it works since Linux 6.18, whose guest_memfd can be mapped.  The methods
  * write, sendfile and io_uring need one with GMEM_FLAG_WRITE.
@@ -81,7 +82,7 @@ void gmem_cancel(struct gmem *g);
  */
 
 enum gmem_method {
-	GMEM_METHOD_AUTO,	/* the fastest that works */
+	GMEM_METHOD_AUTO,	/* the fastest of those that every kernel and sandbox allows */
 	GMEM_METHOD_WRITE,	/* read into a buffer, write() from there */
 	GMEM_METHOD_MMAP,	/* map the guest_memfd and copy into it */
 	GMEM_METHOD_SENDFILE,	/* a file's pages, inside the kernel */
@@ -129,7 +130,7 @@ void gmem_set_pad(struct gmem *g, bool pad);
 /* Read files past the page cache, with O_DIRECT, if they can be (no). */
 void gmem_set_direct(struct gmem *g, bool direct);
 
-/* Compare what is there afterwards with the source; takes MMAP (no). */
+/* Compare what is there afterwards with all of the source; takes MMAP (no). */
 void gmem_set_verify(struct gmem *g, bool verify);
 
 /* A range of a guest_memfd. */
@@ -245,7 +246,7 @@ int gmem_next_populated(struct gmem *g, int fd, uint64_t from, struct gmem_range
 int gmem_populate_buffer(struct gmem *g, int fd, uint64_t offset,
 			 const void *buffer, size_t length);
 
-/* A regular file or block device, from @source_offset on.  Holes are not read. */
+/* A regular file or block device, from @source_offset on.  Holes are not read, but to verify. */
 int gmem_populate_file(struct gmem *g, int fd, uint64_t offset,
 		       int source, uint64_t source_offset, uint64_t length);
 
@@ -254,14 +255,14 @@ int gmem_populate_stream(struct gmem *g, int fd, uint64_t offset,
 			 int source, uint64_t length);
 
 /*
- * What a zstd image decompresses to.  If @source is a file, from its start, and
+ * What a zstd image decompresses to.  If @source is a file or a block device, from its start, and
  * its frames tell their sizes they are decompressed in parallel; else, from
  * where @source is, one after the other.
  */
 int gmem_populate_zstd(struct gmem *g, int fd, uint64_t offset,
 		       int source, uint64_t length);
 
-/* The size of what a zstd image decompresses to; -ENODATA if it does not tell. */
+/* What a zstd image, a file, decompresses to; -ENODATA if it does not tell, or is a stream. */
 int gmem_zstd_size(struct gmem *g, int source, uint64_t *size);
 
 /*

@@ -50,7 +50,7 @@ sys.exit(not eval(sys.argv[1]))' "$expression" "$said" 2>"$work/err"; then
 }
 
 # Help, which fits a screen.
-commands=$("$gmem" --complete | grep -v '^-')
+commands=$("$gmem" --complete | cut -f 1 | grep -v '^-' | grep -vx help)
 for command in '' $commands; do
 	lines=$("$gmem" ${command:+"$command"} --help | tee "$work/help" | wc -l)
 	width=$(wc -L <"$work/help")
@@ -87,8 +87,19 @@ fails 2 "--size is needed" load -
 fails 2 "unexpected argument: two" load one two
 fails 2 "unexpected argument: --pad" load one -- --pad
 fails 2 "unexpected argument: x" probe x
-fails 2 "which COMMAND?" exec --size 1M
-fails 2 "--size is needed" exec true
+fails 125 "which COMMAND?" exec --size 1M
+fails 125 "--size is needed" exec true
+fails 125 "--size 1Q: not a size" exec --size 1Q true
+fails 2 "several options begin like that" load --o 4K image
+fails 2 "no such option: -x" load -qx image
+fails 2 "--fd 1K: not an open" load --fd 1K image
+fails 2 "--threads 0x: not a number" load --threads 0x image
+fails 1 "guest_memfd of 10 bytes" load -qs010 /dev/null
+says "Usage: gmem load" help load
+says "Usage: gmem COMMAND" help
+json "r == { 'command': 'load', 'ok': False, 'error': '--size 12Q: not a size such as 4096, 0x1000, 512M or 2G' }" load --size 12Q --json image
+json "r == { 'command': 'load', 'ok': False, 'error': '/no/such: No such file or directory' }" load --json /no/such
+json "r['command'] == 'exec' and not r['ok'] and 'COMMAND' in r['error']" exec --json --size 1M
 fails 2 "--runs 0" bench --runs 0
 fails 2 "--size: a number of whole pages" bench --size 5
 fails 1 "/no/such: No such file" load /no/such
@@ -145,7 +156,7 @@ else
 		not_ok "what comes in a pipe is looked at" "$said"
 	fi
 	check "zstd in a pipe" sh -c "'$gmem' load -q --verify -s 64M - <'$image.zst' && cat '$work/pzstd' | '$gmem' load -q -s 64M -"
-	for args in '' '-m io_uring' '--verify'; do
+	for args in '' '--method io_uring' '--verify'; do
 		# shellcheck disable=SC2086 # words
 		if said=$("$gmem" load $args -s 64M - <"$image" 2>&1) && [[ $said == *"-: 45 MiB populated"* ]]; then
 			ok "gmem load $args -: stdin"
@@ -181,6 +192,7 @@ else
 
 	says "11 pages populated" exec -s 1M -- sh -c "head -c 44K /dev/urandom >'$work/x'; '$gmem' load --quiet --fd \$GMEM_FD '$work/x'"
 	says "11 pages populated" exec -s 1M -- "$gmem" load -q --fd {} "$work/x"
+	json "r['command'] == 'exec' and r['ok'] and r['error'] is None and r['status'] == 3" exec --json -s 1M -- sh -c 'echo mine; exit 3'
 	json "r['status'] == 0 and r['populated'] == 11 * 4096 and r['size'] == 1 << 20" exec --json -s 1M -- "$gmem" load -q --fd {} "$work/x"
 	status=0
 	"$gmem" exec -q -s 1M -- sh -c 'exit 42' 2>"$work/err" || status=$?
@@ -209,8 +221,8 @@ fi
 
 # Completion, as bash would do it.
 complete_words() {
-	# shellcheck source=cli/completion/gmem disable=SC2034
-	(PATH=$root/build/user/cli:$PATH && . "$root/cli/completion/gmem" && compopt() { :; } &&
+	# shellcheck source=cli/completion/gmem.bash disable=SC2034
+	(PATH=$root/build/user/cli:$PATH && . "$root/cli/completion/gmem.bash" && compopt() { :; } &&
 		COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) && _gmem && echo "${COMPREPLY[*]}")
 }
 completes() {
@@ -225,6 +237,24 @@ completes io_uring gmem load --method io
 completes README.md gmem load READ
 completes README.md gmem load --order READ
 completes --record-order gmem run --rec
+# fish tells; of zsh, whose completion is interactive, what it is told.
+fish_completes() {
+	(PATH=$root/build/user/cli:$PATH && HOME=$work fish --no-config -c "source '$root/cli/completion/gmem.fish'; complete --do-complete '$1'")
+}
+check "fish completion" diff <(fish_completes "gmem load --meth" && fish_completes "gmem load --method io" && fish_completes "gmem pro" && fish_completes "gmem load --order READ") \
+	<(printf '%s\t%s\n' --method "auto, write, mmap, sendfile or io_uring (auto)" && printf '%s\t%s\n' io_uring "auto, write, mmap, sendfile or io_uring (auto)" && printf 'probe\t%s\n' "tell what this kernel can do, and why not what it can't" && echo README.md)
+zsh_told() {
+	(PATH=$root/build/user/cli:$PATH && zsh -f -c '
+		_arguments() { print -l -- $@; }; _describe() { print -l -- $subcommands; }
+		words=(${(s: :)1}) CURRENT=$#words; . cli/completion/_gmem' - "$1")
+}
+check "zsh completion" diff <(zsh_told "gmem lo" | grep '^load' && zsh_told "gmem load --" | grep -E '^--(fd|order|pad|format)') - <<-END
+	load:populate guest memory from an image, and report
+	--fd=[populate this guest_memfd, an open descriptor]:value: 
+	--format=[auto, raw or zstd (auto: by how it begins)]:value:(auto raw zstd)
+	--order=[populate the ranges first that this order file has]:file:_files
+	--pad[fill up the last page with zeros]
+END
 
 # The manual.
 formatted() { MANWIDTH=80 man --warnings -l -Tutf8 -Z --no-subpages "$1" 2>&1 >/dev/null </dev/null; }
@@ -234,11 +264,11 @@ done
 check_silent "mandoc -T lint" mandoc -T lint -W warning man/*.[1-9]
 missing=''
 for command in $commands; do
-	for option in $("$gmem" "$command" --complete | sed -n 's/^--\([a-z-]*\).*/\1/p'); do
-		[[ $option == help ]] || grep -q -- "\\\\-\\\\-${option//-/\\\\-}" man/gmem.1 || missing+=" $command --$option"
+	for option in $("$gmem" "$command" --complete | cut -f 1 | sed 's/^--//'); do
+		[[ $option == help ]] || grep -q -- "\\\\-\\\\-${option//-/\\\\-}" "man/gmem-$command.1" man/gmem.1 || missing+=" $command --$option"
 	done
 done
-if [[ -z $missing ]]; then ok "gmem(1) has every option"; else not_ok "gmem(1) has every option" "$missing"; fi
+if [[ -z $missing ]]; then ok "every option is in its manual page"; else not_ok "every option is in its manual page" "$missing"; fi
 undocumented=''
 while read -r name; do
 	grep -qE "'$name'" man/meson.build || [[ -f man/$name.3 ]] || undocumented+=" $name"
@@ -256,6 +286,7 @@ check_silent "the symbol map is what is exported" diff "$work/map" "$work/export
 version=$(sed -n 's/^#define GMEM_VERSION\t\t*"\(.*\)"/\1/p' lib/gmem.h)
 check "the header's version is Debian's" grep -q "^gmem ($version)" debian/changelog
 says "gmem $version" --version
+says "gmem $version" -V
 
 # Installed: the header in C and C++, the example, the tool; and gone again.
 export DESTDIR=$work/dest PREFIX=/usr
