@@ -74,12 +74,16 @@ static int make_guest_memfd(uint64_t size, uint64_t flags)
 	return fd;
 }
 
-int make_no_overwrite(uint64_t size)
+void skip_unless_no_overwrite(void)
 {
 	if (!(supported_flags() & GMEM_FLAG_NO_OVERWRITE)) {
 		print_message("this kernel has no GUEST_MEMFD_FLAG_NO_OVERWRITE\n");
 		skip();
 	}
+}
+
+int make_no_overwrite(uint64_t size)
+{
 	return make_guest_memfd(size, GMEM_FLAG_MMAP | GMEM_FLAG_INIT_SHARED |
 				      GMEM_FLAG_WRITE | GMEM_FLAG_NO_OVERWRITE);
 }

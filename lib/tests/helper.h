@@ -36,7 +36,8 @@ bool kind_writes(enum kind kind);
 /* Of so many bytes, fresh. */
 int make_target(enum kind kind, uint64_t size);
 
-/* A guest_memfd that does not overwrite; skips the test where there is none. */
+/* A guest_memfd that does not overwrite; first skip the test where there is none. */
+void skip_unless_no_overwrite(void);
 int make_no_overwrite(uint64_t size);
 
 /* Was the library built with that: "io_uring", "zstd"? */

@@ -306,6 +306,7 @@ static void test_no_overwrite(void **state)
 	struct fixture f;
 	char *other;
 
+	skip_unless_no_overwrite();
 	set_up(&f, *state);
 	close(f.target);
 	f.target = make_no_overwrite(SIZE);

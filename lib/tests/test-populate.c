@@ -730,14 +730,19 @@ static void *populate_backwards(void *arg)
 static void test_race_for_pages(void **state)
 {
 	const size_t size = 40 * CHUNK;
-	struct gmem *g = begin(), *other;
-	char *bytes[2] = { make_bytes(size, 1), make_bytes(size, 2) }, *map;
+	char *bytes[2], *map;
+	struct gmem *g, *other;
 	struct racer racer;
 	pthread_t thread;
 	uint64_t written, i;
-	int fd = make_no_overwrite(size);
+	int fd;
 
 	(void)state;
+	skip_unless_no_overwrite();
+	g = begin();
+	bytes[0] = make_bytes(size, 1);
+	bytes[1] = make_bytes(size, 2);
+	fd = make_no_overwrite(size);
 	assert_int_equal(gmem_new(&other), 0);
 	racer = (struct racer) { .g = other, .fd = fd, .bytes = bytes[1], .size = size };
 	gmem_set_overwrite(g, false);

@@ -220,9 +220,10 @@ else
 fi
 
 # Completion, as bash would do it.
+export PATH=$root/build/user/cli:$PATH
 complete_words() {
 	# shellcheck source=cli/completion/gmem.bash disable=SC2034
-	(PATH=$root/build/user/cli:$PATH && . "$root/cli/completion/gmem.bash" && compopt() { :; } &&
+	(. "$root/cli/completion/gmem.bash" && compopt() { :; } &&
 		COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) && _gmem && echo "${COMPREPLY[*]}")
 }
 completes() {
@@ -239,14 +240,15 @@ completes README.md gmem load --order READ
 completes --record-order gmem run --rec
 # fish tells; of zsh, whose completion is interactive, what it is told.
 fish_completes() {
-	(PATH=$root/build/user/cli:$PATH && HOME=$work fish --no-config -c "source '$root/cli/completion/gmem.fish'; complete --do-complete '$1'")
+	(HOME=$work fish --no-config -c "source '$root/cli/completion/gmem.fish'; complete --do-complete '$1'")
 }
 check "fish completion" diff <(fish_completes "gmem load --meth" && fish_completes "gmem load --method io" && fish_completes "gmem pro" && fish_completes "gmem load --order READ") \
 	<(printf '%s\t%s\n' --method "auto, write, mmap, sendfile or io_uring (auto)" && printf '%s\t%s\n' io_uring "auto, write, mmap, sendfile or io_uring (auto)" && printf 'probe\t%s\n' "tell what this kernel can do, and why not what it can't" && echo README.md)
 zsh_told() {
-	(PATH=$root/build/user/cli:$PATH && zsh -f -c '
+	# shellcheck disable=SC2016 # for zsh
+	zsh -f -c '
 		_arguments() { print -l -- $@; }; _describe() { print -l -- $subcommands; }
-		words=(${(s: :)1}) CURRENT=$#words; . cli/completion/_gmem' - "$1")
+		words=(${(s: :)1}) CURRENT=$#words; . cli/completion/_gmem' - "$1"
 }
 check "zsh completion" diff <(zsh_told "gmem lo" | grep '^load' && zsh_told "gmem load --" | grep -E '^--(fd|order|pad|format)') - <<-END
 	load:populate guest memory from an image, and report
