@@ -2,11 +2,13 @@
 # The front door. No logic here: each target calls a script that also works by
 # hand and has a --help of its own.
 
-.PHONY: all install uninstall deb help demo bench test test-full soak fuzz mutants series clean distclean
+.PHONY: all setup install uninstall deb help demo bench test test-full soak fuzz mutants series clean distclean
 
-all: ; @lab/packages lib && lib/build
+all: ; @lib/build
+setup: ; @lab/packages lib
 
 help:
+	@echo 'make setup      install the packages that make needs; all else installs its own'
 	@echo 'make            build libgmem and gmem'
 	@echo 'make install    install them (PREFIX=/usr/local, DESTDIR=); make uninstall'
 	@echo 'make deb        build their Debian packages into build/deb'
@@ -25,7 +27,7 @@ help:
 	@echo 'KERNEL_SRC=/path make ...  uses a Linux 7.3 tree of yours instead of Debian'\''s'
 	@echo 'lab/boot -- COMMAND        runs a command on the patched kernel (lab/boot --help)'
 
-install: ; @lab/packages lib && lib/install
+install: ; @lib/install
 uninstall: ; @lib/install --uninstall
 deb: ; @lab/packages && debian/build
 
