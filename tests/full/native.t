@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
-# The write engine in User-Mode Linux: what it writes there is right, and
+# write() in User-Mode Linux: what it and its rivals write there is right, and
 # bench/native reports what it should. How fast it is, is not for a test to say.
 # needs: processors=2 minutes=4
 
@@ -24,7 +24,7 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
 # It fails, and there is no file, unless what either path wrote reads back.
-check "User-Mode Linux runs the engine, and reads back what it wrote" \
+check "User-Mode Linux writes, and reads back what it wrote" \
 	bench/native --size 32 --rounds 2 --out "$scratch/native.json"
 
 fields() {
@@ -37,7 +37,7 @@ fields() {
 		jobs = {(job["size_bytes"] >> 20, job["threads"]): job for job in result["jobs"]}
 		assert sorted(jobs) == [(4, 1), (4, 2), (32, 1), (32, 2)], jobs.keys()
 		for job in jobs.values():
-		    for method in "write generic copy copy_over overwrite tmpfs_write".split():
+		    for method in "write generic loop batch block copy copy_over overwrite tmpfs_write".split():
 		        low, high = job["spread_ms"][method]
 		        assert 0 < low <= job[method + "_ms"] <= high, (job, method)
 	EOF
