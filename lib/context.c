@@ -94,14 +94,17 @@ int gmem_begin(struct gmem *g)
 
 int gmem_end(struct gmem *g, int err)
 {
+	atomic_store(&g->busy, false);
+	return err;
+}
+
+void gmem_forget_cancel(struct gmem *g)
+{
 	uint64_t count;
 
-	/* Who is cancelled has heard of it; who is done has no use for it. */
 	atomic_store(&g->cancelled, false);
 	if (read(g->cancel_fd, &count, sizeof(count)) < 0)
 		count = 0;
-	atomic_store(&g->busy, false);
-	return err;
 }
 
 EXPORT void gmem_cancel(struct gmem *g)
@@ -133,95 +136,124 @@ double gmem_now_ms(void)
 	return now.tv_sec * 1e3 + now.tv_nsec / 1e6;
 }
 
-static int invalid(struct gmem *g, const char *message)
+/* An option is to be set, which no operation must be using: -EBUSY. */
+static int begin_setting(struct gmem *g, bool makes_sense, const char *why_not)
 {
 	int err = gmem_begin(g);
 
-	if (err)
+	if (err || makes_sense)
 		return err;
-	return gmem_end(g, gmem_fail(g, -EINVAL, "%s", message));
+	return gmem_end(g, gmem_fail(g, -EINVAL, "%s", why_not));
 }
 
 EXPORT int gmem_set_method(struct gmem *g, enum gmem_method method)
 {
-	if (!gmem_method_name(method))
-		return invalid(g, "there is no such method");
+	int err = begin_setting(g, gmem_method_name(method), "there is no such method");
 
+	if (err)
+		return err;
 	g->method = method;
-	return 0;
+	return gmem_end(g, 0);
 }
 
 EXPORT int gmem_set_threads(struct gmem *g, unsigned int threads)
 {
-	if (threads > MAX_THREADS)
-		return invalid(g, "more than 1024 threads");
+	int err = begin_setting(g, threads <= MAX_THREADS, "more than 1024 threads");
 
+	if (err)
+		return err;
 	g->threads = threads;
-	return 0;
+	return gmem_end(g, 0);
 }
 
 EXPORT int gmem_set_chunk(struct gmem *g, size_t bytes)
 {
-	if (!bytes || bytes % g->page || bytes > MAX_CHUNK)
-		return invalid(g, "a chunk is a number of whole pages, 1 GiB at most");
+	int err = begin_setting(g, bytes && bytes % g->page == 0 && bytes <= MAX_CHUNK,
+				"a chunk is a number of whole pages, 1 GiB at most");
 
+	if (err)
+		return err;
 	g->chunk = bytes;
-	return 0;
+	return gmem_end(g, 0);
 }
 
 EXPORT int gmem_set_zero(struct gmem *g, enum gmem_zero zero)
 {
-	if ((unsigned int)zero > GMEM_ZERO_WRITE)
-		return invalid(g, "there is no such way to deal with zeros");
+	int err = begin_setting(g, (unsigned int)zero <= GMEM_ZERO_WRITE,
+				"there is no such way to deal with zeros");
 
+	if (err)
+		return err;
 	g->zero = zero;
-	return 0;
+	return gmem_end(g, 0);
 }
 
-EXPORT void gmem_set_overwrite(struct gmem *g, bool overwrite)
+static int set_flag(struct gmem *g, bool *flag, bool value)
 {
-	g->overwrite = overwrite;
+	int err = begin_setting(g, true, NULL);
+
+	if (err)
+		return err;
+	*flag = value;
+	return gmem_end(g, 0);
 }
 
-EXPORT void gmem_set_pad(struct gmem *g, bool pad)
+EXPORT int gmem_set_overwrite(struct gmem *g, bool overwrite)
 {
-	g->pad = pad;
+	return set_flag(g, &g->overwrite, overwrite);
 }
 
-EXPORT void gmem_set_direct(struct gmem *g, bool direct)
+EXPORT int gmem_set_pad(struct gmem *g, bool pad)
 {
-	g->direct = direct;
+	return set_flag(g, &g->pad, pad);
 }
 
-EXPORT void gmem_set_verify(struct gmem *g, bool verify)
+EXPORT int gmem_set_direct(struct gmem *g, bool direct)
 {
-	g->verify = verify;
+	return set_flag(g, &g->direct, direct);
 }
 
-EXPORT void gmem_set_progress(struct gmem *g, gmem_progress_fn *fn, void *arg)
+EXPORT int gmem_set_verify(struct gmem *g, bool verify)
 {
+	return set_flag(g, &g->verify, verify);
+}
+
+EXPORT int gmem_set_progress(struct gmem *g, gmem_progress_fn *fn, void *arg)
+{
+	int err = begin_setting(g, true, NULL);
+
+	if (err)
+		return err;
 	g->progress = fn;
 	g->progress_arg = arg;
+	return gmem_end(g, 0);
 }
 
-EXPORT int gmem_set_order(struct gmem *g, const struct gmem_range *ranges, size_t n)
+static int set_order(struct gmem *g, const struct gmem_range *ranges, size_t n)
 {
 	struct gmem_range *order = NULL;
-	size_t i;
-
-	for (i = 0; i < n; i++)
-		if (ranges[i].offset % g->page || ranges[i].length % g->page ||
-		    ranges[i].offset + ranges[i].length < ranges[i].offset)
-			return invalid(g, "an order is made of ranges of whole pages");
 
 	if (n) {
 		order = calloc(n, sizeof(*order));
 		if (!order)
-			return -ENOMEM;
+			return gmem_fail(g, -ENOMEM, "out of memory");
 		memcpy(order, ranges, n * sizeof(*order));
 	}
 	free(g->order);
 	g->order = order;
 	g->nr_order = n;
 	return 0;
+}
+
+EXPORT int gmem_set_order(struct gmem *g, const struct gmem_range *ranges, size_t n)
+{
+	bool whole_pages = true;
+	size_t i;
+	int err;
+
+	for (i = 0; i < n; i++)
+		whole_pages &= ranges[i].offset % g->page == 0 && ranges[i].length % g->page == 0 &&
+			       ranges[i].offset + ranges[i].length >= ranges[i].offset;
+	err = begin_setting(g, whole_pages, "an order is made of ranges of whole pages");
+	return err ?: gmem_end(g, set_order(g, ranges, n));
 }

@@ -172,7 +172,8 @@ static int wait_for_granule(struct gmem_demand *d, size_t i)
 EXPORT int gmem_demand_fault(struct gmem_demand *d, uint64_t offset, uint64_t length)
 {
 	if (!length || offset >= d->length)
-		return -EINVAL;
+		return gmem_fail(d->g, -EINVAL, "%llu bytes at %#llx are nothing that is populated on demand",
+				 (unsigned long long)length, (unsigned long long)offset);
 	if (length > d->length - offset)
 		length = d->length - offset;
 
@@ -278,6 +279,7 @@ EXPORT int gmem_demand_run(struct gmem_demand *d)
 	take_stats(d);
 	if (err == -ECANCELED)
 		gmem_fail(d->g, err, "cancelled");
+	gmem_forget_cancel(d->g);
 	return err;
 }
 

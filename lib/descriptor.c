@@ -262,5 +262,6 @@ EXPORT int gmem_next_populated(struct gmem *g, int fd, uint64_t from, struct gme
 	err = can < 0 ? can : gmem_next(g, fd, can, size, from, range);
 	if (err == -ENXIO)
 		gmem_fail(g, err, "nothing is populated at %#" PRIx64 " or above", from);
+	gmem_forget_cancel(g);
 	return gmem_end(g, err);
 }

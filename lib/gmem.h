@@ -66,14 +66,16 @@ int gmem_new(struct gmem **g);
 void gmem_free(struct gmem *g);
 
 /*
- * The message of the last call that failed, one line; "" if none has.  It is the
- * context's, and stays until its next call.
+ * What the context's last call failed with, one line; "" if it did not.  It is the
+ * context's, and stays until its next call.  -EBUSY alone has no message: the context
+ * is another call's.
  */
 const char *gmem_error(const struct gmem *g);
 
 /*
- * Make the operation that is running, or else the next one, fail with
- * -ECANCELED.  From any thread, and from signal handlers.
+ * Make the populating that is running, or else the next one, fail with -ECANCELED;
+ * gmem_next_populated(), too.  What else is called in between does not heed it.  If
+ * that is all but done it may succeed.  From any thread, and from signal handlers.
  */
 void gmem_cancel(struct gmem *g);
 
@@ -93,8 +95,9 @@ enum gmem_method {
 const char *gmem_method_name(enum gmem_method method);
 
 /*
- * The functions that return int fail with -EINVAL for a value that makes no sense,
- * and leave the option as it was.  The defaults are in brackets.
+ * They fail with -EINVAL for a value that makes no sense, with -EBUSY while an
+ * operation uses the context, and leave the option as it was.  The defaults are in
+ * brackets.
  */
 
 /* How to copy (auto).  Populating fails with -EOPNOTSUPP where it is not possible. */
@@ -122,16 +125,16 @@ int gmem_set_zero(struct gmem *g, enum gmem_zero zero);
  * the pages are left alone that are populated when the operation begins. Methods
  * other than sendfile.
  */
-void gmem_set_overwrite(struct gmem *g, bool overwrite);
+int gmem_set_overwrite(struct gmem *g, bool overwrite);
 
 /* Fill the last page with zeros if the source ends within it (no: -EINVAL). */
-void gmem_set_pad(struct gmem *g, bool pad);
+int gmem_set_pad(struct gmem *g, bool pad);
 
 /* Read files past the page cache, with O_DIRECT, if they can be (no). */
-void gmem_set_direct(struct gmem *g, bool direct);
+int gmem_set_direct(struct gmem *g, bool direct);
 
 /* Compare what is there afterwards with all of the source; takes MMAP (no). */
-void gmem_set_verify(struct gmem *g, bool verify);
+int gmem_set_verify(struct gmem *g, bool verify);
 
 /* A range of a guest_memfd. */
 struct gmem_range {
@@ -157,7 +160,7 @@ struct gmem_progress {
  * second.  Anything but 0 cancels the operation.
  */
 typedef int gmem_progress_fn(const struct gmem_progress *progress, void *arg);
-void gmem_set_progress(struct gmem *g, gmem_progress_fn *fn, void *arg);
+int gmem_set_progress(struct gmem *g, gmem_progress_fn *fn, void *arg);
 
 /*
  * What the kernel can do: gmem_probe(3)

@@ -37,7 +37,7 @@ struct gmem {
 	void *progress_arg;
 
 	size_t page;			/* its size */
-	atomic_bool cancelled;		/* until the operation ends */
+	atomic_bool cancelled;		/* until an operation that heeds it ends */
 	int cancel_fd;			/* an eventfd that says so to who waits */
 	atomic_bool busy;		/* an operation is running */
 
@@ -58,6 +58,12 @@ int gmem_begin(struct gmem *g);
 
 /* It ends; returns @err. */
 int gmem_end(struct gmem *g, int err);
+
+/*
+ * Before the end of what can be cancelled: who is cancelled has heard of it, who is
+ * done has no use for it. Who cannot be leaves it to the next.
+ */
+void gmem_forget_cancel(struct gmem *g);
 
 /* cancel_fd is readable: is it for this operation? */
 bool gmem_woken_to_cancel(struct gmem *g);

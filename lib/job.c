@@ -95,6 +95,7 @@ int gmem_job_end(struct job *job, int err)
 	gmem_target_close(&job->target);
 	free(job->piece);
 	unblock_sigxfsz(job);
+	gmem_forget_cancel(g);
 	return gmem_end(g, err);
 }
 

@@ -500,6 +500,7 @@ static void test_cancel(void **state)
 	struct gmem *g;
 	char *bytes;
 	int fd, calls = 0;
+	uint64_t size;
 
 	must_refuse(p);
 	g = begin();
@@ -507,8 +508,10 @@ static void test_cancel(void **state)
 	fd = make_target(p->kind, 20 * CHUNK);
 	gmem_set_threads(g, 3);
 
-	/* Before: the next one is it, and only that. */
+	/* Before: the next one is it, and only that; others in between don't heed it. */
 	gmem_cancel(g);
+	assert_int_equal(gmem_set_threads(g, 9999), -EINVAL);
+	assert_true(gmem_adopt(g, fd, &size) > 0);
 	assert_fails(g, gmem_populate_buffer(g, fd, 0, bytes, 20 * CHUNK), -ECANCELED, "cancelled");
 	assert_ok(g, gmem_populate_buffer(g, fd, 0, bytes, 20 * CHUNK));
 	assert_string_equal(gmem_error(g), "");
@@ -828,6 +831,10 @@ static int use_again(const struct gmem_progress *progress, void *arg)
 	(void)progress;
 	assert_int_equal(gmem_adopt(g, 0, &size), -EBUSY);
 	assert_int_equal(gmem_populate_buffer(g, 0, 0, NULL, 0), -EBUSY);
+	assert_int_equal(gmem_set_method(g, GMEM_METHOD_MMAP), -EBUSY);
+	assert_int_equal(gmem_set_pad(g, true), -EBUSY);
+	assert_int_equal(gmem_set_progress(g, NULL, NULL), -EBUSY);
+	assert_int_equal(gmem_set_order(g, NULL, 0), -EBUSY);
 	return 0;
 }
 
