@@ -116,6 +116,8 @@ struct model {
 	bool fds[NR_FDS];
 	long flags, pages, size, pos;
 	enum page_state state[MAX_PAGES];
+	/* Since it was a hole, by write() and its kin: it is dirty. */
+	bool written[MAX_PAGES];
 	/* All zeros where it isn't data. */
 	unsigned char bytes[MAX_PAGES * PAGE];
 	struct slot slots[NR_SLOTS];
@@ -143,8 +145,11 @@ void model_touch(long off, long len);
 void model_store(long off, const void *from, long len);
 long model_may_write(long off, long len, long limit);
 long model_write(const struct iovec *iov, int nr, long off, long limit);
+long model_publishable(long off, long len);
 long model_publish(long off, const void *from, long len);
 long model_publish_overlapping(long off, long from, long len);
+long model_publish_what_is_absent(long off, long from, long len);
+bool model_overwrites(void);
 long model_fallocate(long off, long len);
 long model_punch(long off, long len);
 long model_seek(long off, long whence);

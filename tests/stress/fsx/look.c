@@ -47,6 +47,14 @@ static void describe(char *what, size_t size, const char *who, long off, long go
 		 off % PAGE, got, want, word == POISON ? " (stale kernel memory!)" : "");
 }
 
+/* One of some: to ask takes longer than to look. */
+static void look_whether_dirty(long page)
+{
+	if (model.written[page] && !((attempt->done + page) % 16))
+		expect(1, play_dirty(page), "a page that was written is dirty", "play_dirty(%ld)",
+		       page);
+}
+
 static void look_through_mapping(long first, long last)
 {
 	const unsigned char *got, *want;
@@ -60,8 +68,10 @@ static void look_through_mapping(long first, long last)
 		got = world.mem + page * PAGE;
 		want = model.bytes + page * PAGE;
 		off = differing_byte(got, want, PAGE);
-		if (off == PAGE)
+		if (off == PAGE) {
+			look_whether_dirty(page);
 			continue;
+		}
 
 		describe(what, sizeof(what), "mapping", page * PAGE + off, got[off], want[off],
 			 got + (off & -8));

@@ -12,6 +12,7 @@
 #define MMAP		GUEST_MEMFD_FLAG_MMAP
 #define SHARED		GUEST_MEMFD_FLAG_INIT_SHARED
 #define WRITE		GUEST_MEMFD_FLAG_WRITE
+#define ONCE		GUEST_MEMFD_FLAG_NO_OVERWRITE
 
 static long max_pages, stint_length, made, hot_page;
 /* Steps to go of: look at the times, have something refused, look again. */
@@ -271,10 +272,13 @@ bool make_new(long *args)
 {
 	const int flags = random_below(100), pages = random_below(100);
 
-	args[0] = flags < 62 ? MMAP | SHARED | WRITE :
+	args[0] = flags < 58 ? MMAP | SHARED | WRITE :
+		  flags < 80 ? MMAP | SHARED | WRITE | ONCE :
 		  flags < 84 ? SHARED | WRITE :
-		  flags < 90 ? WRITE :
+		  flags < 88 ? SHARED | WRITE | ONCE :
+		  flags < 91 ? WRITE :
 		  flags < 94 ? MMAP | WRITE :
+		  flags < 95 ? MMAP | WRITE | ONCE :
 		  flags < 98 ? MMAP | SHARED : 0;
 	args[1] = pages < 10 ? 1 + random_below(3) :
 		  pages < 55 ? 4 + random_below(36) :
@@ -487,7 +491,7 @@ bool make_stat(long *args)
 bool make_refused(long *args)
 {
 	args[0] = random_fd();
-	args[1] = random_below(9);
+	args[1] = random_below(11);
 	return true;
 }
 

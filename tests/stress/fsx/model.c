@@ -49,8 +49,15 @@ bool model_readable(void)
 	return model_mapped() && model.flags & GUEST_MEMFD_FLAG_INIT_SHARED;
 }
 
+/* May a page that is data be written? */
+bool model_overwrites(void)
+{
+	return !(model.flags & GUEST_MEMFD_FLAG_NO_OVERWRITE);
+}
+
 static void punch_page(long page)
 {
+	model.written[page] = false;
 	if (model.state[page] == DATA)
 		zero_page(page);
 	model.state[page] = HOLE;
@@ -129,6 +136,33 @@ long model_may_write(long off, long len, long limit)
 	return len ?: -EFBIG;
 }
 
+/*
+ * How much of it may be put into the file, the source being readable: up to the first
+ * page that may not.
+ */
+long model_publishable(long off, long len)
+{
+	long page;
+
+	/* The times are updated first. */
+	model.modified = true;
+	if (!(model.flags & GUEST_MEMFD_FLAG_INIT_SHARED))
+		return -EACCES;
+
+	for (page = off / PAGE; page < (off + len) / PAGE; page++)
+		if (model.state[page] == DATA && !model_overwrites())
+			return page * PAGE - off ?: -EEXIST;
+	return len;
+}
+
+static void mark_written(long off, long len)
+{
+	long page;
+
+	for (page = off / PAGE; page < (off + len) / PAGE; page++)
+		model.written[page] = true;
+}
+
 static long bytes_in(const struct iovec *iov, int nr)
 {
 	long sum = 0;
@@ -170,13 +204,18 @@ long model_write(const struct iovec *iov, int nr, long off, long limit)
 	if (len <= 0)
 		return len;
 
+	/* Who may not write at all is told before the source is looked at. */
+	if (model_publishable(off, 0) < 0)
+		return -EACCES;
 	len = min(len, readable_bytes(iov, nr)) / PAGE * PAGE;
 	if (!len)
 		return -EFAULT;
-	if (!(model.flags & GUEST_MEMFD_FLAG_INIT_SHARED))
-		return -EPERM;
+	len = model_publishable(off, len);
+	if (len < 0)
+		return len;
 
 	model_touch(off, len);
+	mark_written(off, len);
 	gather(model.bytes + off, iov, wrong("lost-page") && len > PAGE ? len - PAGE : len);
 	return len;
 }
@@ -184,11 +223,34 @@ long model_write(const struct iovec *iov, int nr, long off, long limit)
 /* What model_write() does, from elsewhere than the source. */
 long model_publish(long off, const void *from, long len)
 {
-	if (!(model.flags & GUEST_MEMFD_FLAG_INIT_SHARED))
-		return -EPERM;
-
-	model_store(off, from, len);
+	len = model_publishable(off, len);
+	if (len > 0) {
+		model_store(off, from, len);
+		mark_written(off, len);
+	}
 	return len;
+}
+
+/*
+ * Write what the file itself has, where nothing is overwritten.  To read the source of a
+ * page populates that, before it is known whether the page can be written.
+ */
+long model_publish_what_is_absent(long off, long from, long len)
+{
+	unsigned char page[PAGE] __attribute__((aligned(8)));
+	long done, ret;
+
+	if (model_publishable(off, 0) < 0)
+		return -EACCES;
+
+	for (done = 0; done < len; done += PAGE) {
+		model_touch(from + done, PAGE);
+		copy_bytes(page, model.bytes + from + done, PAGE);
+		ret = model_publish(off + done, page, PAGE);
+		if (ret < 0)
+			return done ?: ret;
+	}
+	return done;
 }
 
 /*
@@ -207,6 +269,7 @@ long model_publish_overlapping(long off, long from, long len)
 	model_touch(from, len);
 	copy_bytes(old, model.bytes + from, len);
 	model_touch(off, len);
+	mark_written(off, len);
 
 	for (done = 0; done < len; done += PAGE) {
 		/* The source of this page is of two pages, which begin here. */
@@ -290,13 +353,12 @@ long model_seek(long off, long whence)
 }
 
 /*
- * Without one of these flags a guest has private memory of the file only, which
- * this kind of guest does not have.
+ * Without that a guest has private memory of the file only, which this kind of guest does
+ * not have; what it has comes from userspace_addr, where nothing is.
  */
 bool model_guest_sees(const struct slot *slot)
 {
-	return !slot->stale &&
-	       model.flags & (GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_WRITE);
+	return !slot->stale && model_mapped();
 }
 
 struct slot *model_slot_at(long place)

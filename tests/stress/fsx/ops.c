@@ -46,9 +46,18 @@ static long move_on(long ret)
 	return ret;
 }
 
+#define FLAGS	(GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_INIT_SHARED |	\
+		 GUEST_MEMFD_FLAG_WRITE | GUEST_MEMFD_FLAG_NO_OVERWRITE)
+
+static bool is_new_file(long flags, long pages)
+{
+	return pages >= 1 && pages <= MAX_PAGES && !(flags & ~FLAGS) &&
+	       (flags & GUEST_MEMFD_FLAG_WRITE || !(flags & GUEST_MEMFD_FLAG_NO_OVERWRITE));
+}
+
 static bool run_new(const long *args)
 {
-	if (args[1] < 1 || args[1] > MAX_PAGES || args[0] & ~11)
+	if (!is_new_file(args[0], args[1]))
 		return false;
 
 	model_new(args[0], args[1]);
@@ -58,7 +67,7 @@ static bool run_new(const long *args)
 
 static bool run_new_file(const long *args)
 {
-	if (!model.vm || args[1] < 1 || args[1] > MAX_PAGES || args[0] & ~11)
+	if (!model.vm || !is_new_file(args[0], args[1]))
 		return false;
 
 	model_new_file(args[0], args[1]);
@@ -243,10 +252,12 @@ static bool run_pwrite_map(const long *args)
 		return false;
 
 	want = model_may_write(args[3], args[2], NO_LIMIT);
-	if (want > 0 && !model_readable())
-		want = -EFAULT;
+	if (want > 0 && !model_overwrites())
+		want = model_publish_what_is_absent(args[3], args[1], want);
+	else if (want > 0)
+		want = model_publishable(args[3], want);
 	result(want, play_pwrite_map(args[0], args[1], args[2], args[3]));
-	if (want > 0)
+	if (want > 0 && model_overwrites())
 		model_publish_overlapping(args[3], args[1], args[2]);
 	return true;
 }
@@ -351,10 +362,10 @@ static bool run_refused(const long *args)
 {
 	const long wants[] = {
 		-EINVAL, -EINVAL, -EINVAL, -ENXIO, model_mapped() ? -EINVAL : -ENODEV, -EXDEV,
-		-EOPNOTSUPP, -EOPNOTSUPP, -EINVAL,
+		-EOPNOTSUPP, -EOPNOTSUPP, 0, 0, -EINVAL,
 	};
 
-	if (!is_open(args[0]) || args[1] < 0 || args[1] > 8)
+	if (!is_open(args[0]) || args[1] < 0 || args[1] > 10)
 		return false;
 
 	result(wants[args[1]], play_refused(args[0], args[1]));
@@ -459,8 +470,8 @@ static long splice_own_pages(long from, long len, long off, long punch)
 	want = model_may_write(off, whole, NO_LIMIT);
 	if (model.flags & GUEST_MEMFD_FLAG_WRITE && !whole)
 		return -EINVAL;
-	if (want > 0 && punch)
-		model_publish(off, old, whole);
+	if (want > 0)
+		want = punch ? model_publish(off, old, whole) : model_publishable(off, whole);
 	return want;
 }
 

@@ -329,7 +329,31 @@ long play_byte(long off)
 	return world.mem[off];
 }
 
-/* What no guest_memfd does, or not this one. */
+/*
+ * Whether a page that is data is dirty, as /proc/kpageflags says.  What cannot be found
+ * out counts as dirty.
+ */
+long play_dirty(long page)
+{
+	static int pagemap = -1, kpageflags = -1;
+	const unsigned char *at = world.mem + page * PAGE;
+	uint64_t pfn = 0, flags = 0;
+
+	if (pagemap < 0)
+		pagemap = open("/proc/self/pagemap", O_RDONLY);
+	if (kpageflags < 0)
+		kpageflags = open("/proc/kpageflags", O_RDONLY);
+
+	*(const volatile unsigned char *)at;
+	if (pread(pagemap, &pfn, 8, (uintptr_t)at / PAGE * 8) != 8)
+		return 1;
+	pfn &= (1ull << 55) - 1;
+	if (!pfn || pread(kpageflags, &flags, 8, pfn * 8) != 8)
+		return 1;
+	return flags >> 4 & 1;	/* KPF_DIRTY */
+}
+
+/* What no guest_memfd does, or not this one; and what does nothing. */
 long play_refused(long fd, long what)
 {
 	static unsigned char buf[PAGE];
@@ -357,6 +381,10 @@ long play_refused(long fd, long what)
 		return RET(fallocate(fd, 0, 0, PAGE));
 	case 7:
 		return RET(fallocate(fd, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, 0, PAGE));
+	case 8:
+		return RET(fsync(fd));
+	case 9:
+		return RET(fdatasync(fd));
 	default:
 		return RET(sendfile(world.in, fd, &in, PAGE));
 	}

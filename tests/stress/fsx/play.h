@@ -27,6 +27,9 @@
 #ifndef GUEST_MEMFD_FLAG_WRITE
 #define GUEST_MEMFD_FLAG_WRITE		(1ULL << 3)
 #endif
+#ifndef GUEST_MEMFD_FLAG_NO_OVERWRITE
+#define GUEST_MEMFD_FLAG_NO_OVERWRITE	(1ULL << 4)
+#endif
 
 #define PAGE		4096l
 /* What there is to write, and how much beyond it cannot be read. */
@@ -110,6 +113,7 @@ long play_mtime_moved(void);
 long play_incore(long page);
 long play_incore_range(long first, long nr, unsigned char *vec);
 long play_byte(long off);
+long play_dirty(long page);
 long play_refused(long fd, long what);
 
 long play_uring(long fd, long op, long at, long len, long off, long segs, long cuts);

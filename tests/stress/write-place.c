@@ -1,0 +1,346 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Where pages come from and who pays for them: as for a page that is faulted in. Wants
+ * two NUMA nodes of some hundred MiB each, for it fills the first.
+ */
+#include <sched.h>
+
+#include "kselftest.h"
+#include "cgroup_util.h"
+#include "numaif.h"
+#include "common/fixture.h"
+
+static const unsigned long node_mask[] = { BIT(0), BIT(1) };
+
+#define MAXNODE		BITS_PER_TYPE(node_mask[0])
+
+static int node_of(void *page)
+{
+	int status;
+
+	READ_ONCE(*(char *)page);
+	kvm_move_pages(0, 1, &page, NULL, &status, 0);
+	return status;
+}
+
+#define EXPECT_ON_NODE(mem, index, nr, node)				\
+	expect_on_node(_metadata, __LINE__, mem, index, nr, node)
+
+static void expect_on_node(struct __test_metadata *_metadata, int line, u64 *mem,
+			   size_t index, size_t nr, int node)
+{
+	size_t i;
+
+	for (i = index; i < index + nr; i++) {
+		EXPECT_EQ(node, node_of(mem + i * PAGE_WORDS))
+			TH_LOG("line %d: page %zu", line, i);
+	}
+}
+
+TEST_F(file, policy_of_file)
+{
+	u8 *mem = (u8 *)self->mem;
+
+	kvm_mbind(mem, PG(10), MPOL_BIND, &node_mask[0], MAXNODE, 0);
+	kvm_mbind(mem + PG(10), PG(70), MPOL_BIND, &node_mask[1], MAXNODE, 0);
+	kvm_mbind(mem + PG(80), PG(1), MPOL_BIND, &node_mask[0], MAXNODE, 0);
+	kvm_mbind(mem + PG(81), PG(9), MPOL_BIND, &node_mask[1], MAXNODE, 0);
+	ASSERT_EQ(FILE_SIZE, RET(pwrite(self->fd, self->src, FILE_SIZE, 0)));
+
+	EXPECT_ON_NODE(self->mem, 0, 10, 0);
+	EXPECT_ON_NODE(self->mem, 10, 70, 1);
+	EXPECT_ON_NODE(self->mem, 80, 1, 0);
+	EXPECT_ON_NODE(self->mem, 81, 9, 1);
+	EXPECT_BYTES(self->mem, 0, self->src, FILE_SIZE);
+}
+
+TEST_F(file, policy_of_task)
+{
+	int node;
+
+	for (node = 0; node < 2; node++) {
+		kvm_set_mempolicy(MPOL_BIND, &node_mask[node], MAXNODE);
+		ASSERT_EQ(PG(70), RET(pwrite(self->fd, self->src, PG(70), PG(node * 70))));
+		EXPECT_ON_NODE(self->mem, node * 70, 70, node);
+	}
+
+	/* The policy of the file has precedence. */
+	kvm_mbind(self->mem + 140 * PAGE_WORDS, PG(1), MPOL_BIND, &node_mask[0], MAXNODE, 0);
+	ASSERT_EQ(PG(2), RET(pwrite(self->fd, self->src, PG(2), PG(140))));
+	EXPECT_ON_NODE(self->mem, 140, 1, 0);
+	EXPECT_ON_NODE(self->mem, 141, 1, 1);
+}
+
+static size_t nr_on_node(u64 *mem, size_t nr, int node)
+{
+	size_t i, found = 0;
+
+	for (i = 0; i < nr; i++)
+		found += node_of(mem + i * PAGE_WORDS) == node;
+	return found;
+}
+
+TEST_F(file, policy_interleave)
+{
+	const unsigned long both = node_mask[0] | node_mask[1];
+
+	kvm_mbind(self->mem, FILE_SIZE, MPOL_INTERLEAVE, &both, MAXNODE, 0);
+	ASSERT_EQ(FILE_SIZE, RET(pwrite(self->fd, self->src, FILE_SIZE, 0)));
+	EXPECT_BYTES(self->mem, 0, self->src, FILE_SIZE);
+	EXPECT_EQ(NR_PAGES / 2, nr_on_node(self->mem, NR_PAGES, 1));
+}
+
+/*
+ * A first node that is full, or that has free pages but no two side by side: whether
+ * pages are written or faulted in, they are on the same nodes.
+ */
+
+/* What a node has, in bytes, as its meminfo says. */
+static long node_meminfo(int node, const char *what)
+{
+	char path[64], line[128];
+	long kib = -1;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/sys/devices/system/node/node%d/meminfo", node);
+	f = fopen(path, "r");
+	TEST_ASSERT(f, "Cannot open %s, errno = %d", path, errno);
+	while (kib < 0 && fgets(line, sizeof(line), f))
+		if (strstr(line, what))
+			kib = atol(strchr(line, ':') + 1);
+	fclose(f);
+	TEST_ASSERT(kib >= 0, "%s does not say %s", path, what);
+	return kib * 1024;
+}
+
+/* Have the first node's memory, in small pages, until more comes from the second. */
+static u8 *fill_first_node(size_t *size)
+{
+	const size_t chunk = 1ul << 20;
+	u8 *mem;
+
+	*size = 2 * node_meminfo(0, "MemTotal");
+	mem = map_anon(*size);
+	kvm_madvise(mem, *size, MADV_NOHUGEPAGE);
+	for (*size = chunk; *size < 2 * (size_t)node_meminfo(0, "MemTotal"); *size += chunk) {
+		memset(mem + *size - chunk, 1, chunk);
+		if (node_of(mem + *size - PG(1)) == 1)
+			break;
+	}
+	return mem;
+}
+
+#define PLACED_PAGES	8192
+
+/* Pages of two files, by write() and by faults, in turns. */
+static void populate_both_ways(FIXTURE_DATA(file) *self, u64 **written, u64 **faulted)
+{
+	const int fds[] = {
+		vm_create_guest_memfd(self->vm, PG(PLACED_PAGES), WRITE_FLAGS),
+		vm_create_guest_memfd(self->vm, PG(PLACED_PAGES), WRITE_FLAGS),
+	};
+	size_t i;
+
+	*written = map_file(fds[0], PG(PLACED_PAGES));
+	*faulted = map_file(fds[1], PG(PLACED_PAGES));
+	for (i = 0; i < PLACED_PAGES; i += 128) {
+		TEST_ASSERT_EQ(pwrite(fds[0], self->src, PG(128), PG(i)), (ssize_t)PG(128));
+		memcpy(*faulted + i * PAGE_WORDS, self->src, PG(128));
+	}
+}
+
+static void run_on_first_node(void)
+{
+	cpu_set_t first;
+
+	CPU_ZERO(&first);
+	CPU_SET(0, &first);
+	TEST_ASSERT(!sched_setaffinity(0, sizeof(first), &first), "sched_setaffinity() failed");
+}
+
+/* Room for all, in pieces. */
+TEST_F(file, first_node_in_pieces)
+{
+	u64 *written, *faulted;
+	size_t size, i;
+	u8 *hog;
+
+	if (!is_multi_numa_node_system())
+		SKIP(return, "fewer than two NUMA nodes");
+
+	run_on_first_node();
+	hog = fill_first_node(&size);
+	for (i = 0; i < size; i += PG(2))
+		kvm_madvise(hog + i, PG(1), MADV_DONTNEED);
+	TH_LOG("%ld MiB are free on node 0", node_meminfo(0, "MemFree") >> 20);
+
+	populate_both_ways(self, &written, &faulted);
+	EXPECT_EQ(PLACED_PAGES, nr_on_node(faulted, PLACED_PAGES, 0));
+	EXPECT_EQ(PLACED_PAGES, nr_on_node(written, PLACED_PAGES, 0));
+}
+
+/* Room for some: as many of those that are written find a place there. */
+TEST_F(file, first_node_full)
+{
+	u64 *written, *faulted;
+	size_t size, nr_written, nr_faulted;
+	u8 *hog;
+
+	if (!is_multi_numa_node_system())
+		SKIP(return, "fewer than two NUMA nodes");
+
+	run_on_first_node();
+	hog = fill_first_node(&size);
+	/* From the middle, which is on the first node. */
+	kvm_madvise(hog + size / 2, PG(PLACED_PAGES), MADV_DONTNEED);
+	TH_LOG("%ld MiB are free on node 0", node_meminfo(0, "MemFree") >> 20);
+
+	populate_both_ways(self, &written, &faulted);
+	nr_written = nr_on_node(written, PLACED_PAGES, 0);
+	nr_faulted = nr_on_node(faulted, PLACED_PAGES, 0);
+	TH_LOG("on node 0: %zu written, %zu faulted in, %ld MiB left", nr_written, nr_faulted,
+	       node_meminfo(0, "MemFree") >> 20);
+	EXPECT_GT(PLACED_PAGES, nr_faulted);
+	EXPECT_TRUE(values_close(nr_written, nr_faulted, 10));
+}
+
+/*
+ * Who pays.
+ */
+static long current_charge(struct memcg *cg)
+{
+	return cg_read_long(cg->path, "memory.current");
+}
+
+#define BIG_SIZE	(8ul << 20)
+
+/* Whoever writes, as whoever faults does; and for what is there, nobody again. */
+TEST_F(file, charge)
+{
+	const int fd = vm_create_guest_memfd(self->vm, BIG_SIZE, WRITE_FLAGS);
+	u8 *src = map_anon(BIG_SIZE);
+	long before, after;
+
+	fill_pages(src, BIG_SIZE / PAGE_BYTES, 0, 1, 1);
+	before = current_charge(&self->cg);
+	ASSERT_EQ(BIG_SIZE, RET(pwrite(fd, src, BIG_SIZE, 0)));
+	after = current_charge(&self->cg);
+	EXPECT_TRUE(values_close(after - before, BIG_SIZE, 5))
+		TH_LOG("memory.current went from %ld to %ld", before, after);
+
+	before = after;
+	ASSERT_EQ(BIG_SIZE, RET(pwrite(fd, src, BIG_SIZE, 0)));
+	after = current_charge(&self->cg);
+	EXPECT_GE(512l << 10, labs(after - before))
+		TH_LOG("memory.current went from %ld to %ld", before, after);
+
+	before = after;
+	EXPECT_EQ(0, punch(fd, 0, BIG_SIZE));
+	after = current_charge(&self->cg);
+	EXPECT_TRUE(values_close(before - after, BIG_SIZE, 5))
+		TH_LOG("memory.current went from %ld to %ld", before, after);
+	close(fd);
+}
+
+struct events {
+	long max, oom;
+};
+
+/* @fd is of a group's memory.events; only the first read takes memory of the kernel's. */
+static struct events read_events(int fd)
+{
+	struct events e = { -1, -1 };
+	char text[256] = "";
+
+	pread(fd, text, sizeof(text) - 1, 0);
+	sscanf(text, "low %*d high %*d max %ld oom %ld", &e.max, &e.oom);
+	return e;
+}
+
+static struct events events_of(int fd, struct events before)
+{
+	const struct events after = read_events(fd);
+
+	return (struct events) { after.max - before.max, after.oom - before.oom };
+}
+
+/* What a child found out. */
+struct findings {
+	long wrote, wrote_private, allocated;
+	struct events by_write, by_private, by_fallocate;
+};
+
+static void find_out(struct findings *found, int events, int fd, int private, const u8 *src)
+{
+	const off_t last = BIG_SIZE - PG(1);
+	struct events before;
+
+	before = read_events(events);
+	found->allocated = RET(fallocate(fd, FALLOC_FL_KEEP_SIZE, last, PG(1)));
+	found->by_fallocate = events_of(events, before);
+	before = read_events(events);
+	found->wrote = RET(pwrite(fd, src, PG(1), last));
+	found->by_write = events_of(events, before);
+	before = read_events(events);
+	found->wrote_private = RET(pwrite(private, src, PG(1), 0));
+	found->by_private = events_of(events, before);
+}
+
+/*
+ * A page for which there is no room is asked for once: a group is over its limit, and the
+ * OOM killer called, as often as when fallocate() does that.  Private memory is refused
+ * before any is asked for.
+ */
+TEST_F(file, no_room_is_found_out_once)
+{
+	const int private = vm_create_guest_memfd(self->vm, PG(1), GUEST_MEMFD_FLAG_WRITE);
+	struct findings *found = kvm_mmap(sizeof(*found), PROT_READ | PROT_WRITE,
+					  MAP_SHARED | MAP_ANONYMOUS, -1);
+	const int fd = vm_create_guest_memfd(self->vm, BIG_SIZE, WRITE_FLAGS);
+	struct memcg poor;
+	int events, i;
+	pid_t pid;
+
+	ASSERT_EQ(0, memcg_create(&poor, &program_cg, "poor"));
+	ASSERT_EQ(0, cg_write_numeric(poor.path, "memory.max", BIG_SIZE / 2));
+	cg_write(poor.path, "memory.swap.max", "0");
+	events = cg_open(poor.path, "memory.events", O_RDONLY);
+
+	pid = fork_child();
+	if (!pid) {
+		FILE *f = fopen("/proc/self/oom_score_adj", "w");
+
+		fprintf(f, "-1000");
+		if (fclose(f) || memcg_enter(&poor))
+			_exit(1);
+		/* While there's room for what the child itself needs. */
+		find_out(found, events, fd, private, self->src);
+		if (found->wrote != (long)PG(1) || punch(fd, 0, BIG_SIZE))
+			_exit(2);
+		for (i = 0; i < 3; i++)
+			fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, BIG_SIZE);
+		find_out(found, events, fd, private, self->src);
+		_exit(0);
+	}
+	EXPECT_EQ(0, wait_for(pid));
+	EXPECT_EQ(-ENOMEM, found->allocated);
+	EXPECT_EQ(-ENOMEM, found->wrote);
+	EXPECT_EQ(1, found->by_fallocate.oom);
+	EXPECT_EQ(1, found->by_write.oom);
+	EXPECT_EQ(found->by_fallocate.max, found->by_write.max);
+	EXPECT_EQ(-EACCES, found->wrote_private);
+	EXPECT_EQ(0, found->by_private.max);
+
+	close(events);
+	close(private);
+	close(fd);
+	EXPECT_EQ(0, memcg_settle(&poor, SLACK));
+	EXPECT_EQ(0, memcg_destroy(&poor));
+}
+
+TEST_NOTHING_IS_LEFT(0)
+
+int main(int argc, char *argv[])
+{
+	return hostile_main(argc, argv, "write-place");
+}
