@@ -130,7 +130,7 @@ static u8 *fill_first_node(size_t *size)
 	return mem;
 }
 
-#define PLACED_PAGES	8192
+#define PLACED_PAGES	16384
 
 /* Pages of two files, by write() and by faults, in turns. */
 static void populate_both_ways(FIXTURE_DATA(file) *self, u64 **written, u64 **faulted)

@@ -47,7 +47,20 @@ static bool next_piece(struct actor *actor, u32 max, void *buf, struct piece *pi
 	if (piece->nr > max)
 		piece->nr = max;
 
-	if (arena.phase == INSERT) {
+	if (arena.phase == PREFETCH) {
+		/* Some go through the file, some answer for single pages. */
+		const u32 front = __atomic_fetch_add(&arena.inserted, piece->nr, __ATOMIC_RELAXED);
+
+		if (front >= 6 * NR_PAGES)
+			return false;
+		if (pick(actor, 3)) {
+			piece->index = front % NR_PAGES;
+			piece->nr = min(piece->nr, NR_PAGES - piece->index);
+		} else {
+			piece->index = pick(actor, NR_PAGES);
+			piece->nr = 1;
+		}
+	} else if (arena.phase == INSERT) {
 		piece->index = __atomic_fetch_add(&arena.inserted, piece->nr, __ATOMIC_RELAXED);
 		if (piece->index >= NR_PAGES)
 			return false;
@@ -61,6 +74,31 @@ static bool next_piece(struct actor *actor, u32 max, void *buf, struct piece *pi
 	return true;
 }
 
+/* A write that was to populate what is absent. */
+static void piece_prefetched(struct actor *actor, const struct piece *piece, long ret)
+{
+	const u32 nr = ret > 0 ? ret / PAGE_BYTES : 0;
+	u32 i, index;
+
+	if (nr < piece->nr) {
+		index = piece->index + nr;
+		if ((nr ? ret != (long)PG(nr) : ret != -EEXIST) || nr > piece->nr)
+			broken(CALLS, "%s of %u pages to page %u returned %ld", actor->name,
+			       piece->nr, piece->index, ret);
+		/* Nobody makes holes: what stopped it is still there. */
+		if (lseek(arena.fd, PG(index), SEEK_DATA) != (off_t)PG(index) && !arena.pulled)
+			broken(KEPT, "%s stopped at page %u, which is a hole", actor->name, index);
+		count(REFUSED, 1);
+	}
+	for (i = 0; i < nr; i++) {
+		index = piece->index + i;
+		if (__atomic_fetch_add(&arena.populated[index], 1, __ATOMIC_RELAXED))
+			broken(KEPT, "page %u has been populated twice", index);
+		arena.expected[index] = write_tag(index, actor->id, piece->seq);
+	}
+	count(PREFETCHED, nr);
+}
+
 static void piece_done(struct actor *actor, const struct piece *piece, long ret, enum event event)
 {
 	u32 i;
@@ -69,6 +107,11 @@ static void piece_done(struct actor *actor, const struct piece *piece, long ret,
 	count(PAGES_WRITTEN, piece->nr);
 	if (arena.pulled)
 		return;
+
+	if (arena.phase == PREFETCH) {
+		piece_prefetched(actor, piece, ret);
+		return;
+	}
 
 	if (ret != (long)PG(piece->nr))
 		broken(CALLS, "%s of %u pages to page %u returned %ld", actor->name,
@@ -227,6 +270,11 @@ static bool splicer_act(struct actor *actor)
 
 	ret = RET(splice(s->pipe[0], NULL, arena.fd, &off, iov.iov_len, 0));
 	piece_done(actor, &piece, ret, SPLICES);
+	/* What was not to overwrite is still in the pipe. */
+	if (arena.phase == PREFETCH && ret < (long)iov.iov_len && !arena.pulled) {
+		iov.iov_len -= max(ret, 0l);
+		TEST_ASSERT_EQ(read(s->pipe[0], s->buf, iov.iov_len), (ssize_t)iov.iov_len);
+	}
 	return !arena.pulled && arena.phase != DUEL;
 }
 
@@ -278,7 +326,10 @@ static bool faulter_once(struct actor *actor)
 				MADV_POPULATE_WRITE);
 		break;
 	case 3 ... 9:
+		if (!may_store(actor, index))
+			break;
 		WRITE_ONCE(page[THREAD_WORD], store_tag(index, actor->id, pick(actor, 1000)));
+		arena.stored[index] = page[THREAD_WORD];
 		count(STORES, 1);
 		break;
 	default:
@@ -309,7 +360,7 @@ static bool puncher_act(struct actor *actor)
 	const u32 index = pick(actor, NR_PAGES - nr + 1);
 	int ret;
 
-	if (arena.phase == INSERT || !pick(actor, 4)) {
+	if (arena.phase == INSERT || arena.once || !pick(actor, 4)) {
 		ret = preallocate(arena.fd, PG(index), PG(nr));
 		count(ALLOCATIONS, 1);
 	} else {

@@ -80,7 +80,12 @@ static void phase_start(enum phase phase)
 	unsigned int i;
 	int ret;
 
-	if (phase == INSERT) {
+	if (phase == PREFETCH) {
+		memset(arena.populated, 0, sizeof(arena.populated));
+		memset(arena.stored, 0, sizeof(arena.stored));
+		memset(arena.guest_stored, 0, sizeof(arena.guest_stored));
+	}
+	if (phase == INSERT || phase == PREFETCH) {
 		ret = punch(arena.fd, 0, PG(NR_PAGES));
 		if (ret)
 			broken(CALLS, "Punching all of the file returned %d", ret);
@@ -159,6 +164,39 @@ static void examine_inserted(void)
 	}
 }
 
+/*
+ * A page that somebody has populated is just what that was, one that nobody has is zero or
+ * a hole; and in both what was stored last is there.
+ */
+static void examine_prefetched(void)
+{
+	const u64 *page = arena.mem;
+	struct page_view view;
+	u64 index;
+
+	for (index = 0; index < NR_PAGES; index++, page += PAGE_WORDS) {
+		if (lseek(arena.fd, PG(index), SEEK_DATA) != (off_t)PG(index)) {
+			if (arena.populated[index] || arena.stored[index] || arena.guest_stored[index])
+				broken(KEPT, "page %lu has been populated and is a hole", index);
+			continue;
+		}
+
+		view = examine_page(page, index);
+		if (!page_is_sound(view) ||
+		    view.tag != (arena.populated[index] ? arena.expected[index] : 0))
+			broken_page(KEPT, "a mapping, after a prefetch,", index, view);
+		if (arena.stored[index] && page[THREAD_WORD] != arena.stored[index])
+			broken(KEPT, "page %lu: 0x%lx was stored by a mapping, 0x%lx is there",
+			       index, arena.stored[index], page[THREAD_WORD]);
+		if (arena.guest_stored[index] && page[GUEST_WORD] != arena.guest_stored[index])
+			broken(KEPT, "page %lu: 0x%lx was stored by a vCPU, 0x%lx is there",
+			       index, arena.guest_stored[index], page[GUEST_WORD]);
+		count(STORES_KEPT, !!arena.stored[index]);
+		count(GUEST_STORES_KEPT, !!arena.guest_stored[index]);
+		count(PAGES_EXAMINED, 1);
+	}
+}
+
 static void chaos_phase(unsigned int ms)
 {
 	phase_start(CHAOS);
@@ -186,6 +224,19 @@ static void insert_phases(unsigned int ms)
 		wait_for_writers();
 		phase_end();
 		examine_inserted();
+		guest_examine(arena.seq);
+	} while (now_ms() < end);
+}
+
+static void prefetch_phases(unsigned int ms)
+{
+	const u64 end = now_ms() + ms;
+
+	do {
+		phase_start(PREFETCH);
+		wait_for_writers();
+		phase_end();
+		examine_prefetched();
 		guest_examine(arena.seq);
 	} while (now_ms() < end);
 }
@@ -232,12 +283,17 @@ __noreturn void arena_run(enum ending ending, u32 seed, int sock, unsigned int p
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	sigaction(SIGUSR1, &sa, NULL);
+	arena.once = round_is_once(seed);
 	guests_create();
 	send_fd(sock, arena.fd);
 	actors_start(seed);
 
 	/* Until somebody kills us, that is. */
 	for (i = 0; i < phases || ending == END_KILLED; i++) {
+		if (arena.once) {
+			prefetch_phases(3 * phase_ms);
+			continue;
+		}
 		chaos_phase(phase_ms);
 		insert_phases(phase_ms);
 		duel_phases(phase_ms);
@@ -251,14 +307,14 @@ __noreturn void arena_run(enum ending ending, u32 seed, int sock, unsigned int p
 		close(arena.fd);
 		break;
 	case END_PULLED:
-		phase_start(CHAOS);
+		phase_start(arena.once ? PREFETCH : CHAOS);
 		usleep(phase_ms * 500);
 		pull_descriptors();
 		usleep(phase_ms * 1000);
 		/* Not all threads can get to the barrier any more. */
 		break;
 	default:
-		phase_start(CHAOS);
+		phase_start(arena.once ? PREFETCH : CHAOS);
 		usleep(phase_ms * 500);
 	}
 	_exit(0);

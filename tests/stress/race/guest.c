@@ -55,7 +55,8 @@ void guests_create(void)
 	int ret;
 
 	arena.vm = __vm_create_with_vcpus(VM_SHAPE_DEFAULT, NR_VCPUS, 64, guest_code, vcpus);
-	arena.fd = vm_create_guest_memfd(arena.vm, PG(NR_PAGES), WRITE_FLAGS);
+	arena.fd = vm_create_guest_memfd(arena.vm, PG(NR_PAGES), WRITE_FLAGS |
+					 (arena.once ? GUEST_MEMFD_FLAG_NO_OVERWRITE : 0));
 	arena.mem = map_file(arena.fd, PG(NR_PAGES));
 
 	ret = set_slot(FIRST_SLOT, FIRST_GPA, 0, HALF);
@@ -182,20 +183,27 @@ static void guest_look(struct guest *guest, enum rule rule, enum event event)
 {
 	struct mailbox *box = guest->box;
 	u64 i, looks = 0;
+	bool ran;
 
-	if (!box->nr || !guest_run(guest))
+	if (!box->nr)
 		return;
+	ran = guest_run(guest);
 
 	for (i = 0; i < box->nr; i++) {
+		/* With the memslot gone nobody knows what became of it: forget the page. */
 		if (box->item[i].store)
+			arena.guest_stored[box->item[i].index] = ran ? box->item[i].store : 0;
+		if (box->item[i].store || !ran)
 			continue;
 		looks++;
 		if (!page_is_sound(box->view[i]) ||
 		    (rule == FRESH && box->view[i].state == PAGE_ZERO))
 			broken_page(rule, "a vCPU", box->item[i].index, box->view[i]);
 	}
-	count(event, looks);
-	count(GUEST_STORES, box->nr - looks);
+	if (ran) {
+		count(event, looks);
+		count(GUEST_STORES, box->nr - looks);
+	}
 }
 
 void vcpu_setup(struct actor *actor)
@@ -216,8 +224,8 @@ bool vcpu_act(struct actor *actor)
 	for (i = 0; i < nr; i++) {
 		index = fresh ? find_data(actor) : pick(actor, NR_PAGES);
 		if (index >= 0)
-			guest_add_item(guest, index, pick(actor, 4) ? 0 :
-				       store_tag(index, actor->id, i));
+			guest_add_item(guest, index, pick(actor, 4) || !may_store(actor, index) ?
+				       0 : store_tag(index, actor->id, i));
 	}
 	guest_look(guest, fresh ? FRESH : WORDS, fresh ? GUEST_FRESH_LOOKS : GUEST_LOOKS);
 	return true;

@@ -48,7 +48,7 @@ void broken_page(enum rule rule, const char *where, u64 index, struct page_view 
 }
 
 /* The file of a process that is no more. */
-static void examine_afterwards(int fd, enum ending ending)
+static void examine_afterwards(int fd, enum ending ending, bool once)
 {
 	u8 *buf = map_anon(PG(NR_PAGES));
 	struct page_view view;
@@ -63,6 +63,9 @@ static void examine_afterwards(int fd, enum ending ending)
 		count(PAGES_EXAMINED, 1);
 	}
 
+	/* What is there cannot be overwritten. */
+	if (once && punch(fd, 0, PG(NR_PAGES)))
+		broken(AFTERWARDS, "cannot punch all of the file");
 	fill_pages(buf, NR_PAGES, 0, 0xff, ending);
 	ret = RET(pwrite(fd, buf, PG(NR_PAGES), 0));
 	if (ret != PG(NR_PAGES))
@@ -125,7 +128,7 @@ static void round_run(struct memcg *all, u32 seed, unsigned int phases, unsigned
 
 	watchdog_pat("the look at the file afterwards");
 	if (fd >= 0 && keep) {
-		examine_afterwards(fd, ending);
+		examine_afterwards(fd, ending, round_is_once(seed));
 		close(fd);
 	}
 
@@ -143,6 +146,7 @@ static const char * const rules[NR_RULES] = {
 	[WORDS] = "at any time each word is what somebody wrote there, or zero",
 	[FRESH] = "a page is complete from when it appears, to mappings and vCPUs",
 	[ONCE] = "what was written, and not touched since, is there",
+	[KEPT] = "where nothing is overwritten, a page is populated once, and no store since is lost",
 	[CALLS] = "system calls return what they must",
 	[AFTERWARDS] = "after the end of its users, kill included, the file is whole and usable",
 	[GIVEN_BACK] = "memory is given back to the last page",
@@ -158,6 +162,10 @@ static const char * const events[NR_EVENTS] = {
 	[GUEST_FRESH_LOOKS] = "fresh pages read by vCPUs", [GUEST_STORES] = "stores by vCPUs",
 	[SLOT_CHANGES] = "memslots bound and unbound",
 	[GUEST_DISTURBED] = "vCPUs that lost a memslot",
+	[PREFETCHED] = "pages prefetched",
+	[REFUSED] = "writes that met what was populated",
+	[STORES_KEPT] = "pages with a mapping's store, after a prefetch",
+	[GUEST_STORES_KEPT] = "pages with a vCPU's store, after a prefetch",
 	[PAGES_EXAMINED] = "pages examined at rest",
 };
 

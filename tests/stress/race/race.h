@@ -27,6 +27,8 @@ enum rule {
 	WORDS,		/* at any time each word is a writer's, or zero */
 	FRESH,		/* a page is complete from when it appears */
 	ONCE,		/* what was written, and not touched since, is there */
+	KEPT,		/* where nothing is overwritten each page is populated once, and what
+			   was stored since is there */
 	CALLS,		/* system calls return what they must */
 	AFTERWARDS,	/* the file is whole and usable after its users died */
 	GIVEN_BACK,	/* memory is given back */
@@ -37,7 +39,8 @@ enum rule {
 enum event {
 	ROUNDS, KILLS, PHASES, DUELS, WRITES, URING_WRITES, SPLICES, PAGES_WRITTEN, PUNCHES,
 	ALLOCATIONS, LOOKS, FRESH_LOOKS, STORES, REMAPS, GUEST_LOOKS, GUEST_FRESH_LOOKS,
-	GUEST_STORES, SLOT_CHANGES, GUEST_DISTURBED, PAGES_EXAMINED, NR_EVENTS,
+	GUEST_STORES, SLOT_CHANGES, GUEST_DISTURBED, PREFETCHED, REFUSED, STORES_KEPT,
+	GUEST_STORES_KEPT, PAGES_EXAMINED, NR_EVENTS,
 };
 
 /* Shared by all processes. */
@@ -63,6 +66,7 @@ enum phase {
 	CHAOS,	/* anything goes */
 	INSERT,	/* into an empty file, each page once */
 	DUEL,	/* all writers write the same pages, once, and at the same moment */
+	PREFETCH, /* into an empty file in which no page is overwritten */
 	QUIT,
 };
 
@@ -74,6 +78,12 @@ enum ending {
 	END_KILLED,	/* just so */
 	NR_ENDINGS,
 };
+
+/* Has this round a file with GUEST_MEMFD_FLAG_NO_OVERWRITE? */
+static inline bool round_is_once(u32 seed)
+{
+	return seed % 3 == 0;
+}
 
 /* What a vCPU is asked to do before its next exit. */
 #define BOX_ITEMS	16
@@ -115,7 +125,11 @@ struct arena {
 	pthread_barrier_t duel;	/* and when */
 	u32 inserted;		/* pages handed out to the writers of an INSERT */
 	u32 writers_done;
-	u64 expected[NR_PAGES];	/* tags, after an INSERT */
+	u64 expected[NR_PAGES];	/* tags, after an INSERT or a PREFETCH */
+	/* Of a PREFETCH: who has populated it, and the last stores of each kind. */
+	u32 populated[NR_PAGES];
+	u64 stored[NR_PAGES], guest_stored[NR_PAGES];
+	bool once;
 	volatile u64 slot_gpa;	/* of the slot that comes and goes, 0 if it's gone */
 };
 
@@ -139,6 +153,15 @@ struct actor {
 static inline u32 pick(struct actor *actor, u32 n)
 {
 	return kvm_random_u32(&actor->rng) % n;
+}
+
+/*
+ * In a PREFETCH a page is stored to by one thread, and by one vCPU, which so knows what
+ * is the last.
+ */
+static inline bool may_store(struct actor *actor, u64 index)
+{
+	return arena.phase != PREFETCH || index % 2 == actor->id % 2;
 }
 
 /* A page that is populated, a fresh one if possible, or -1. */
