@@ -89,9 +89,10 @@ static void set_option(const struct option_spec *o, const char *value)
 }
 
 #define MAX_OPTIONS	40
-#define HELP		(MAX_OPTIONS + 1)
+#define BY_NAME		256	/* an option's value: this and its place; less is a letter */
+#define HELP		(BY_NAME + MAX_OPTIONS)
 
-/* The table, as getopt_long() wants it: an option's value is its place in the table, and 1. */
+/* The table, as getopt_long() wants it. */
 struct getopt_table {
 	char letters[2 * MAX_OPTIONS + 4];
 	struct option names[MAX_OPTIONS + 2];
@@ -109,7 +110,7 @@ static void make_table(struct getopt_table *t, const struct command_spec *spec)
 	*letter++ = ':';
 	*letter++ = 'h';
 	for (o = spec->options; o->type != OPTION_END && n < MAX_OPTIONS; o++, n++) {
-		t->names[n] = (struct option) { o->name, o->arg ? required_argument : no_argument, NULL, n + 1 };
+		t->names[n] = (struct option) { o->name, o->arg ? required_argument : no_argument, NULL, BY_NAME + n };
 		if (o->letter)
 			*letter++ = o->letter;
 		if (o->letter && o->arg)
@@ -144,18 +145,17 @@ static int count_prefixed(const struct getopt_table *t, const char *text)
 /* getopt_long() did not like it: @how is '?' or ':', @text what it looked at last. */
 static void refuse(const struct getopt_table *t, const struct command_spec *spec, int how, const char *text)
 {
-	const struct option_spec *o = optopt > 0 && optopt < HELP ? &spec->options[optopt - 1] : NULL;
+	const struct option *name = optopt >= BY_NAME ? &t->names[optopt - BY_NAME] : NULL;
+	const struct option_spec *o = find_letter(spec, optopt);
 
-	if (optopt >= HELP)
-		o = find_letter(spec, optopt);
-	if (how == ':' && o && optopt < HELP)
-		die_usage("--%s needs a value: %s", o->name, o->arg);
+	if (optopt == HELP)
+		die_usage("--help takes no value");
+	if (name && how == ':')
+		die_usage("--%s needs a value: %s", name->name, spec->options[optopt - BY_NAME].arg);
+	if (name)
+		die_usage("--%s takes no value", name->name);
 	if (how == ':' && o)
 		die_usage("-%c needs a value: %s", o->letter, o->arg);
-	if (optopt == HELP && !strncmp(text, "--", 2))
-		die_usage("--help takes no value");
-	if (o && optopt < HELP)
-		die_usage("--%s takes no value", o->name);
 	if (optopt)
 		die_usage("no such option: -%c", optopt);
 	if (count_prefixed(t, text + 2) > 1)
@@ -194,7 +194,7 @@ int parse_options(int argc, char **argv, const struct command_spec *spec)
 			print_help(argv[0], spec);
 			exit(finish_output(EXIT_OK));
 		}
-		o = place < 0 ? find_letter(spec, c) : &spec->options[c - 1];
+		o = place < 0 ? find_letter(spec, c) : &spec->options[c - BY_NAME];
 		if (place < 0)
 			snprintf(written, sizeof(written), "-%c", o->letter);
 		else

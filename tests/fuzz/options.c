@@ -68,7 +68,7 @@ static void must_be(const char *text, uint64_t size)
 	char *end;
 
 	errno = 0;
-	value = strtoull(text, &end, 0);
+	value = strtoull(text, &end, text[0] == '0' && (text[1] | 0x20) == 'x' ? 16 : 10);
 	MUST(!errno);
 	for (const char *unit = "KMGT"; *end && *unit; unit++) {
 		value <<= 10;
