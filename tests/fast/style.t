@@ -26,5 +26,6 @@ for patch in "$series"/0*.patch; do
 	[[ $patch == *cover-letter* ]] || check_silent "checkpatch: ${patch##*/}" checkpatch "$patch"
 done
 
+check "Linux 7.2 gets the same change" kernel/port --check 7.2
 check "every mutant still fits the kernel change" tests/mutants/run --check
 done_testing
