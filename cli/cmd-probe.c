@@ -17,6 +17,31 @@ static const struct command_spec spec = {
 	.options = options,
 };
 
+static bool can_write(const char *method)
+{
+	return method && !strcmp(method, "write");
+}
+
+/*
+ * How this machine could get write().  What KVM can do is asked of KVM, but not what it
+ * could: Debian's kernels of the series that gmem-dkms builds for go by their names.
+ */
+static const char *way_to_write(const char *release)
+{
+	unsigned int major, minor;
+	char file[128];
+
+	if (sscanf(release, "%u.%u.", &major, &minor) != 2 || !strstr(release, "+deb"))
+		return "write() needs a KVM with this project's change, as gmem-dkms builds for Debian's Linux 7.3 and 7.2";
+	if (major != 7 || (minor != 3 && minor != 2))
+		return "write() needs Linux 7.3 or 7.2 (on Debian 13: of trixie-backports) and the package gmem-dkms";
+
+	snprintf(file, sizeof(file), "/lib/modules/%s/updates/dkms/kvm.ko.xz", release);
+	if (access(file, F_OK))
+		return "write() comes to this kernel with the package gmem-dkms (see its README.Debian)";
+	return "gmem-dkms has built KVM with write() for this kernel: load that, or reboot (see its README.Debian)";
+}
+
 static void print_json(const char *release, const struct gmem_probe *probe, const char *method)
 {
 	const struct gmem_feature *f;
@@ -28,6 +53,8 @@ static void print_json(const char *release, const struct gmem_probe *probe, cons
 		json_string("method", method);
 	else
 		json_null("method");
+	if (!can_write(method))
+		json_string("advice", way_to_write(release));
 	json_array("features");
 	for (i = 0; (f = gmem_probe_feature(probe, i)); i++) {
 		json_object(NULL);
@@ -59,6 +86,8 @@ static void print_table(const char *release, const struct gmem_probe *probe, con
 		printf("\ngmem populates guest memory by %s here.\n", method);
 	else
 		printf("\nNothing can populate guest memory here.\n");
+	if (!can_write(method))
+		puts(way_to_write(release));
 }
 
 /* How a guest_memfd made with all that there is would be populated. */
