@@ -120,7 +120,8 @@ static u8 *fill_first_node(size_t *size)
 	u8 *mem;
 
 	*size = 2 * node_meminfo(0, "MemTotal");
-	mem = map_anon(*size);
+	mem = kvm_mmap(*size, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
 	kvm_madvise(mem, *size, MADV_NOHUGEPAGE);
 	for (*size = chunk; *size < 2 * (size_t)node_meminfo(0, "MemTotal"); *size += chunk) {
 		memset(mem + *size - chunk, 1, chunk);
