@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
 /* gmem bench: mmap + memcpy against write(), and what this machine can do at best. */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,11 +15,15 @@
 #define MAX_RUNS	1000
 #define BAR		40
 
-static uint64_t size = 512 << 20;
+#define NOT_GIVEN	UINT64_MAX
+
+static uint64_t size = NOT_GIVEN;
 static unsigned int runs = 5, threads = 1;
+static const char *image;
 
 static const struct option_spec options[] = {
-	{ OPTION_SIZE, 's', "size", "SIZE", "how much guest memory (512M)", &size, NULL, NULL },
+	{ OPTION_SIZE, 's', "size", "SIZE", "how much guest memory (512M, or all of the image)", &size, NULL, NULL },
+	{ OPTION_STRING, 'i', "image", "FILE", "a raw image, read beforehand (a pattern)", &image, NULL, NULL },
 	{ OPTION_NUMBER, 'n', "runs", "N", "how often, after a warm-up (5)", &runs, NULL, NULL },
 	{ OPTION_NUMBER, 't', "threads", "N", "threads that populate (1)", &threads, NULL, NULL },
 	OPTIONS_COMMON
@@ -27,14 +32,15 @@ static const struct option_spec options[] = {
 static const struct command_spec spec = {
 	.synopsis = "[OPTION]...",
 	.about = "Measure how long it takes to populate fresh guest memory from a buffer, by\n"
-		 "mmap + memcpy and by write(), against memcpy to memory that is there already.",
+		 "mmap + memcpy and by write(), against memcpy to memory that is there already.\n"
+		 "After each run every byte is compared, which is not measured.",
 	.options = options,
 };
 
 /* One way to do it. */
 struct way {
 	const char *key, *name;
-	double (*run)(struct gmem *g, const struct way *way, const char *from);
+	double (*run)(const struct way *way, const char *from);
 	enum gmem_method method;
 	double ms[MAX_RUNS];
 	char why_not[256];
@@ -48,32 +54,95 @@ static double now_ms(void)
 	return now.tv_sec * 1e3 + now.tv_nsec / 1e6;
 }
 
-static double run_populate(struct gmem *g, const struct way *way, const char *from)
+static struct gmem *g;
+
+/* The bytes that a run was to leave are there; dies if one is not. */
+static void verify(const struct way *way, const char *there, const char *from)
+{
+	uint64_t at = 0;
+
+	if (!memcmp(there, from, size))
+		return;
+	while (there[at] == from[at])
+		at++;
+	die("%s: verification failed: the byte at %#" PRIx64 " is %#x, not %#x", way->name, at,
+	    (unsigned char)there[at], (unsigned char)from[at]);
+}
+
+static char *map(int memory)
+{
+	char *there = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0);
+
+	if (there == MAP_FAILED)
+		die("cannot map guest memory: %s", strerror(errno));
+	return there;
+}
+
+static bool verified = true;
+
+/* On a kernel whose guest_memfd cannot be mapped there is nothing to look through. */
+static void verify_memory(const struct way *way, int memory, const char *from)
+{
+	char *there = mmap(NULL, size, PROT_READ, MAP_SHARED, memory, 0);
+
+	if (there == MAP_FAILED) {
+		verified = false;
+		return;
+	}
+	verify(way, there, from);
+	munmap(there, size);
+}
+
+static double run_populate(const struct way *way, const char *from)
 {
 	int memory = make_guest_memory(g, size, 0), err;
+	double ms;
 
 	gmem_set_method(g, way->method);
 	err = gmem_populate_buffer(g, memory, 0, from, size);
+	ms = gmem_stats(g)->ms;
+	if (!err)
+		verify_memory(way, memory, from);
 	close(memory);
-	return err ? -1 : gmem_stats(g)->ms;
+	return err ? -1 : ms;
+}
+
+/* What a VMM without write() could do at best: all the page faults in one call. */
+static double run_madvise(const struct way *way, const char *from)
+{
+	int memory = make_guest_memory(g, size, 0);
+	double start = now_ms(), ms;
+	char *there = map(memory);
+
+	if (madvise(there, size, MADV_POPULATE_WRITE))
+		die("MADV_POPULATE_WRITE: %s", strerror(errno));
+	memcpy(there, from, size);
+	ms = now_ms() - start;
+	verify(way, there, from);
+	munmap(there, size);
+	close(memory);
+	return ms;
 }
 
 static char *to;
 
-static double run_limit(struct gmem *g, const struct way *way, const char *from)
+static double run_limit(const struct way *way, const char *from)
 {
-	double start = now_ms();
+	double start = now_ms(), ms;
 
-	(void)g;
-	(void)way;
 	memcpy(to, from, size);
-	return now_ms() - start;
+	ms = now_ms() - start;
+	verify(way, to, from);
+	return ms;
 }
 
+enum { MMAP, MADVISE, WRITE, LIMIT };
+
 static struct way ways[] = {
-	{ .key = "mmap", .name = "mmap + memcpy", .run = run_populate, .method = GMEM_METHOD_MMAP },
-	{ .key = "write", .name = "write()", .run = run_populate, .method = GMEM_METHOD_WRITE },
-	{ .key = "limit", .name = "memcpy, memory there", .run = run_limit },
+	[MMAP] = { .key = "mmap", .name = "mmap + memcpy", .run = run_populate, .method = GMEM_METHOD_MMAP },
+	[MADVISE] = { .key = "madvise", .name = "  after madvise()", .run = run_madvise },
+	[WRITE] = { .key = "write", .name = "write()", .run = run_populate, .method = GMEM_METHOD_WRITE },
+	[LIMIT] = { .key = "limit", .name = "memcpy, memory there", .run = run_limit },
 };
 
 static int compare(const void *a, const void *b)
@@ -89,33 +158,85 @@ static double median(const struct way *w)
 }
 
 /* In huge pages, if there are some: it is the other end that is measured. */
-static char *buffer(int fill)
+static char *buffer(void)
 {
 	char *bytes = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (bytes == MAP_FAILED)
 		die("--size: no memory for a buffer of %" PRIu64 " bytes: %s", size, strerror(errno));
 	madvise(bytes, size, MADV_HUGEPAGE);
-	memset(bytes, fill, size);
+	memset(bytes, 0, size);
 	return bytes;
 }
 
-/* In turns, so that what disturbs the machine disturbs all of them. */
-static void measure(struct gmem *g)
+static void read_image(int fd, char *bytes)
 {
-	char *from = buffer('g');
+	uint64_t done;
+	ssize_t n;
+
+	for (done = 0; done < size; done += n) {
+		n = pread(fd, bytes + done, size - done, done);
+		if (n < 0 && errno == EINTR)
+			n = 0;
+		else if (n <= 0)
+			die("%s: %s", image, n ? strerror(errno) : "it ends too soon");
+	}
+}
+
+/* Opens the image, if there is one, and sees how large it all is. */
+static int open_source(void)
+{
+	uint64_t page = sysconf(_SC_PAGESIZE);
+	off_t end;
+	int fd;
+
+	if (!image) {
+		if (size == NOT_GIVEN)
+			size = 512 << 20;
+		fd = -1;
+	} else {
+		fd = open(image, O_RDONLY | O_CLOEXEC);
+		end = fd < 0 ? -1 : lseek(fd, 0, SEEK_END);
+		if (end < 0)
+			die("%s: %s", image, strerror(errno));
+		if (find_format(fd, image) != FORMAT_RAW)
+			die("%s: no raw image", image);
+		if (!end)
+			die("%s: it is empty", image);
+		if (end % page)
+			die("%s: its %jd bytes are not whole pages of %" PRIu64 " bytes", image, (intmax_t)end, page);
+		if (size == NOT_GIVEN)
+			size = end;
+		if (size > (uint64_t)end)
+			die_usage("--size: %s has %jd bytes", image, (intmax_t)end);
+	}
+	if (!size || size % page)
+		die_usage("--size: a number of whole pages of %" PRIu64 " bytes", page);
+	return fd;
+}
+
+/* In turns, so that what disturbs the machine disturbs all of them. */
+static void measure(int source)
+{
+	char *from = buffer();
 	unsigned int run;
 	struct way *w;
 	double ms;
 
-	to = buffer(0);
+	if (image)
+		read_image(source, from);
+	else
+		memset(from, 'g', size);
+	to = buffer();
+	if (threads > 1)
+		snprintf(ways[MADVISE].why_not, sizeof(ways[MADVISE].why_not), "by one thread only");
 	for (run = 0; run <= runs; run++) {
 		if (!output.quiet && isatty(STDERR_FILENO))
 			fprintf(stderr, "\r\033[Krun %u of %u", run, runs);
 		for (w = ways; w < ways + ARRAY_SIZE(ways); w++) {
 			if (w->why_not[0])
 				continue;
-			ms = w->run(g, w, from);
+			ms = w->run(w, from);
 			if (ms < 0)
 				snprintf(w->why_not, sizeof(w->why_not), "%s", gmem_error(g));
 			else if (run)	/* the first warms up */
@@ -153,9 +274,11 @@ static void print_chart(void)
 			       (int)(median(w) / longest * BAR), full, median(w),
 			       size / 1048576.0 / (median(w) / 1000));
 	}
-	if (!ways[0].why_not[0] && !ways[1].why_not[0])
+	if (!ways[MMAP].why_not[0] && !ways[WRITE].why_not[0])
 		printf("\nwrite() takes %.0f %% of the time of mmap + memcpy.\n",
-		       median(&ways[1]) / median(&ways[0]) * 100);
+		       median(&ways[WRITE]) / median(&ways[MMAP]) * 100);
+	if (verified)
+		printf("Every byte was compared after each run: all are right.\n");
 }
 
 static void print_json(void)
@@ -169,6 +292,9 @@ static void print_json(void)
 	json_string("kernel", uts.release);
 	json_uint("size", size);
 	json_uint("threads", threads);
+	if (image)
+		json_string("image", image);
+	json_bool("verified", verified);
 	json_object("ways");
 	for (w = ways; w < ways + ARRAY_SIZE(ways); w++) {
 		json_object(w->key);
@@ -190,14 +316,11 @@ static void print_json(void)
 
 int cmd_bench(int argc, char **argv)
 {
-	int operand = parse_options(argc, argv, &spec);
-	uint64_t page = sysconf(_SC_PAGESIZE);
-	struct gmem *g;
+	int operand = parse_options(argc, argv, &spec), source;
 
 	if (argv[operand])
 		die_usage("unexpected argument: %s", argv[operand]);
-	if (!size || size % page)
-		die_usage("--size: a number of whole pages of %" PRIu64 " bytes", page);
+	source = open_source();
 	if (!runs || runs > MAX_RUNS)
 		die_usage("--runs %u: from 1 to %d", runs, MAX_RUNS);
 
@@ -206,7 +329,7 @@ int cmd_bench(int argc, char **argv)
 	if (gmem_set_threads(g, threads))
 		die_usage("--threads %u: %s", threads, gmem_error(g));
 	gmem_set_zero(g, GMEM_ZERO_WRITE);
-	measure(g);
+	measure(source);
 
 	if (output.json)
 		print_json();
