@@ -12,7 +12,7 @@ help:
 	@echo 'make            build libgmem and gmem'
 	@echo 'make install    install them (PREFIX=/usr/local, DESTDIR=); make uninstall'
 	@echo 'make deb        build their Debian packages into build/deb'
-	@echo 'make demo       build the kernel, boot it and see write() fill guest memory'
+	@echo 'make demo       see write() fill guest memory, on Debian'\''s kernel in QEMU'
 	@echo 'make bench      measure write() against its rivals and the limits (BARE=1: on'
 	@echo '                this machine'\''s own kernel)'
 	@echo 'make test       see in minutes that it works (TESTS=tests/full/x.t: that one)'
