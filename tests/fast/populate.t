@@ -13,13 +13,13 @@ trap 'rm -rf "$work"' EXIT
 build=$(lib/build user)
 lab/root "$work/root" "$build/cli/gmem" "$build/lib/tests/compare" zstd dd split head truncate
 
-# A dense image of 2 GiB, no two MiB of which are the same, and its beginning.
-openssl enc -aes-128-ctr -nosalt -K 0 -iv 0 </dev/zero 2>/dev/null | head -c 2G >"$work/image" || true
+# A dense image of 512 MiB, no two MiB of which are the same, and its beginning.
+openssl enc -aes-128-ctr -nosalt -K 0 -iv 0 </dev/zero 2>/dev/null | head -c 512M >"$work/image" || true
 head -c 64M "$work/image" >"$work/small"
 
 bad=driver=raw,node-name=bad,read-only=on,file.driver=blkdebug,file.image.driver=file,file.image.filename=$work/small
 bad+=,file.inject-error.0.event=read_aio,file.inject-error.0.errno=5,file.inject-error.0.sector=$((32 * 2048))
-lab/boot --quiet --mem 7G --timeout 1200 --add "$work/root:/" --add tests/guest/populate:/bin/populate-guest \
+lab/boot --quiet --mem 5G --timeout 1200 --add "$work/root:/" --add tests/guest/populate:/bin/populate-guest \
 	--drive "$work/image" \
 	--qemu-arg -blockdev --qemu-arg "$bad" --qemu-arg -device --qemu-arg virtio-blk-pci,drive=bad \
 	--qemu-arg -drive --qemu-arg "if=none,id=good,format=raw,readonly=on,file=$work/small" \

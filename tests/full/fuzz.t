@@ -1,44 +1,24 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
-# The parsers of libgmem and gmem: what tests/fuzz/run found of interest is replayed under
-# the sanitizers, and the tool is given files and options of the worst kind.
+# The parsers of libgmem and gmem: the corpus shows what was mended, should it break
+# again, and the tool is given files and options of the worst kind. tests/fast/fuzz.t
+# replays the corpus as it is.
 # needs: minutes=3
 
 # shellcheck source=lab/lib.sh
 . "$(dirname "$(readlink -f "$0")")/../../lab/lib.sh"
 # shellcheck source=tests/tap.sh
 . "$root/tests/tap.sh"
+# shellcheck source=tests/fuzz/replay.sh
+. "$root/tests/fuzz/replay.sh"
 cd "$root"
 
 work=$(mktemp -d)
 trap 'chmod -R u+rwx "$work"; rm -rf "$work"' EXIT
 
-# -- the corpus ----------------------------------------------------------------------
+# -- the fuzzer ----------------------------------------------------------------------
 
-# replay DIR TARGET: all inputs, with the programs of DIR. Each must have been run.
-replay() {
-	local files
-	files=("tests/fuzz/corpus/$2"/*)
-	[[ -f ${files[0]} ]] || { echo "tests/fuzz/corpus/$2 is empty"; return 1; }
-	timeout 120 "$1/$2" -timeout=10 -rss_limit_mb=3000 -malloc_limit_mb=2500 -close_fd_mask=1 "${files[@]}" >"$work/said" 2>&1 ||
-		{ tail -n 40 "$work/said"; return 1; }
-	[[ $(grep -c '^Executed ' "$work/said") == "${#files[@]}" ]] || { echo "not all were run"; return 1; }
-}
-# instrumented PROGRAM: libFuzzer sees what it reaches, and the sanitizers what it does.
-instrumented() {
-	grep -qE 'Loaded 1 modules +\([0-9]{3,} inline 8-bit counters\)' "$work/said" &&
-		nm "$1" >"$work/symbols" && grep -q __asan_report_load "$work/symbols" && grep -q __ubsan_handle "$work/symbols"
-}
-
-if check "the fuzz targets build" tests/fuzz/build "$root/build/fuzz/bin"; then
-	for source in tests/fuzz/*.c; do
-		target=${source#tests/fuzz/} target=${target%.c}
-		check "$target: $(find "tests/fuzz/corpus/$target" -type f | wc -l) inputs" replay build/fuzz/bin "$target"
-		check "$target is instrumented" instrumented "build/fuzz/bin/$target"
-	done
-fi
-large=$(find tests/fuzz/corpus -size +8k)
-if [[ -z $large ]]; then ok "no input is larger than 8 KiB"; else not_ok "no input is larger than 8 KiB" "$large"; fi
+check "the fuzz targets build" tests/fuzz/build "$root/build/fuzz/bin"
 
 # A machine that stands still is no input that hangs. The alarm that libFuzzer has set
 # may go to any thread that was stopped; only its own says that an input took too long.
