@@ -31,7 +31,7 @@ install: ; @lib/install
 uninstall: ; @lib/install --uninstall
 deb: ; @lab/packages && debian/build
 
-demo: ; @lab/packages && demo/run
+demo: ; @lab/packages lab lib && demo/run
 bench: ; @lab/packages && bench/run $(if $(BARE),--bare)
 test: ; @lab/packages && tests/run $(TESTS)
 test-full: ; @lab/packages && tests/run full $(if $(SHARD),--shard $(SHARD))
