@@ -12,8 +12,8 @@ skip() { echo "ok $((++count)) - $1 # SKIP $2"; }
 # figure WORDS...: something that was counted or measured, for the end of make test.
 figure() { echo "## $*"; }
 # try_again WHAT EXCUSED COMMAND...: run COMMAND; if it fails, and the command EXCUSED,
-# which gets its status, knows that such a failure is nobody's fault here, run it once
-# more, and tell: make test counts the second tries.
+# which gets its status, knows that such a failure is QEMU's or the clock's, run it once
+# more, and tell: tests/run counts the second tries.
 try_again() {
 	local what=$1 excused=$2 status=0
 	shift 2
@@ -25,6 +25,8 @@ try_again() {
 	fi
 	return "$status"
 }
+# emulated: this machine's lab emulates the processor.
+emulated() { [[ $(lab/accel 2>/dev/null) == tcg ]]; }
 done_testing() { echo "1..$count"; }
 
 # check NAME COMMAND...: the command succeeds; what it says is for when not.
