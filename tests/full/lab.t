@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
 # The lab's own tests: what it prints, how it fails, what it leaves behind.
-# needs: base minutes=3
+# needs: stock base minutes=5
 
 # shellcheck source=tests/tap.sh
 . "$(dirname "$(readlink -f "$0")")/../tap.sh"
@@ -32,7 +32,7 @@ nothing_left() { [[ -z $(find "$tmp/cache" -name '.partial*') ]]; }
 
 # -- the scripts -------------------------------------------------------------
 
-scripts=(packages fetch tree accel build boot selftests)
+scripts=(packages fetch tree debian stock accel build boot selftests)
 
 helps_on_a_screen() {
 	local help
@@ -82,6 +82,50 @@ in_small_cache() {
 check "no space for a tree: says how much is needed" \
 	gives 125 '' "not enough space in $tmp/small/gmem: .* needs [0-9]+ MiB, [0-9]+ MiB are free" \
 	in_small_cache "$lab/tree"
+
+# mirror_has LINE...: as if a mirror had just that: PACKAGE VERSION.
+mirror_has() {
+	printf '#!/bin/sh\ncat <<END\n' >"$tmp/apt-cache"
+	while [[ $1 != -- ]]; do
+		printf 'Package: %s\nVersion: %s\n\n' "${1% *}" "${1#* }" >>"$tmp/apt-cache"
+		shift
+	done
+	shift
+	echo END >>"$tmp/apt-cache"
+	chmod +x "$tmp/apt-cache"
+	rm -f "$tmp/cache/gmem/apt/checked"
+	# shellcheck disable=SC2016 # for the inner shell
+	own_cache unshare -m sh -c 'mount --bind "$1" /usr/bin/apt-cache && shift && exec "$@"' - "$tmp/apt-cache" "$@"
+}
+version=${pristine##*/} newer=7.3.99-1~bpo13+1
+mv "$tmp/cache/gmem/linux" "$tmp/cache/gmem/linux-away"
+check "a mirror with another series: says which it has, and what to do" \
+	gives 125 '' "are for linux-source-7.3, and the mirror has only linux-source-7.2 linux-source-7.4: update .*KERNEL_SRC" \
+	mirror_has "linux-source-7.4 7.4.1-1" "linux-source-7.2 7.2.12-1" -- "$lab/fetch"
+mv "$tmp/cache/gmem/linux-away" "$tmp/cache/gmem/linux"
+check "... but a tree is cached: takes it and says so" \
+	gives 0 "$tmp/cache/gmem/linux/.*" "no linux-source-7.3 any more .*using the cached" \
+	mirror_has "linux-source-7.4 7.4.1-1" -- "$lab/fetch"
+check "a newer source that there is no kernel of is left alone" \
+	gives 0 "$tmp/cache/gmem/linux/${version//+/\\+}" '^$' \
+	mirror_has "linux-source-7.3 $newer" "linux-source-7.3 $version" "linux-headers-7.3.4+deb13-amd64 $version" \
+	"linux-headers-7.3.99+deb13-cloud-amd64 $newer" -- "$lab/fetch"
+
+# -- Debian 13 ---------------------------------------------------------------
+
+check "lab/debian prints its directory" gives 0 "/.*/gmem/debian/[0-9a-f]*" '' "$lab/debian"
+check "a command in it: Debian 13, its compiler, its status" gives 7 '13.*gcc-14.*14\..*' '' \
+	"$lab/debian" -- sh -c 'cat /etc/debian_version; x86_64-linux-gnu-gcc-14 --version | head -n 1; exit 7'
+echo here >"$tmp/bound"
+check "what is bound is there, and can be written" gives 0 here '^$' \
+	"$lab/debian" --bind "$tmp/bound:/a/b" -- sh -c 'cat /a/b; echo there >/a/b'
+check "... and it was" test "$(<"$tmp/bound")" = there
+"$lab/debian" -- sh -c 'touch /changed; mount -t tmpfs x /srv; sleep 1000 & true'
+check "what a command changes is gone" gives 1 '' '' "$lab/debian" -- test -e /changed
+"$lab/debian" --copy "$tmp/copy" -- touch /changed
+check "in a copy it is kept" gives 0 '' '^$' "$lab/debian" --copy "$tmp/copy" -- test -e /changed
+check "no mount and no process is left" sh -c "! grep -q '$tmp/copy' /proc/mounts && ! pgrep -x sleep -a | grep -q 'sleep 1000'"
+check "something to bind that is not there is named" gives 125 '' "--bind /nowhere: no such file" "$lab/debian" --bind /nowhere -- true
 
 # -- patches -----------------------------------------------------------------
 
@@ -193,6 +237,22 @@ check "a missing --drive is named" gives 125 '' "--drive $tmp/none: no such file
 check "a dynamic program is refused" gives 125 '' "/bin/ls: dynamically linked" boot --add /bin/ls -- ls
 check "QEMU's own words show when it does not start" gives 125 '' "nonsense" boot --qemu-arg -nonsense -- true
 check "a command that is not there: 127" gives 127 '' "not found" boot -- nonsense
+
+# -- Debian's kernel ---------------------------------------------------------
+
+stock=$("$lab/build") || { echo "Bail out! no stock kernel"; exit 1; }
+check "the stock kernel's image is Debian's" cmp "$stock/bzImage" "$cache"/debian-kernel/"$version"-amd64/usr/lib/modules/"$(<"$stock/release")"/vmlinuz
+check "a second build does nothing" gives 0 "$stock" '^$' "$lab/build"
+# shellcheck disable=SC2016 # for the guest's shell
+check "it boots with our KVM" gives 0 '.*Debian 7\.3.* OE OE 1' '^$' "$lab/boot" --quiet --accel tcg -- \
+	sh -c 'echo $(uname -v) $(cat /sys/module/kvm/taint /sys/module/kvm_amd/taint) $(nproc)'
+# shellcheck disable=SC2016 # for the guest's shell
+check "unpatched it has Debian's" gives 0 'none 2' '^$' "$lab/boot" --quiet --accel tcg --smp 2 --unpatched -- \
+	sh -c 'echo $(cat /sys/module/kvm/taint | grep . || echo none) $(nproc)'
+check "drives and the share work there, too" gives 0 "$sum" '^$' "$lab/boot" --quiet --drive "$tmp/in" --share "$tmp/share" -- \
+	sh -c 'cat /dev/vda >/share/stock; sha256sum </dev/vda'
+check "what was written to the share is here, too" cmp "$tmp/in" "$tmp/share/stock"
+check "KERNEL_SRC is not for it" gives 125 '' "KERNEL_SRC .*--profile base" env KERNEL_SRC="$pristine" "$lab/build" --profile stock
 
 # -- what goes wrong in the guest --------------------------------------------
 
