@@ -469,7 +469,7 @@ TEST_F(limited, overwrite_at_limit)
 		_exit(0);
 	}
 	usleep(50000);
-	/* For the processes themselves, not for as much as a batch each. */
+	/* For the processes themselves, not for what they write. */
 	limit = cg_read_long(self->poor.path, "memory.current") + PG(60);
 	EXPECT_EQ(0, cg_write_numeric(self->poor.path, "memory.max", limit));
 	for (i = 0; i < 4; i++) {

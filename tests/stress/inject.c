@@ -26,7 +26,7 @@
 
 #define DEBUGFS		"/sys/kernel/debug/"
 
-/* More than one batch, and neither end where a node of the page cache has its. */
+/* Neither end is where a node of the page cache has its. */
 #define FILE_PAGES	80
 #define START		3
 #define NR		70
@@ -284,9 +284,10 @@ static void finish_sendfile(void)
 }
 
 static const struct scenario scenarios[] = {
-	{ "write() to a hole", NULL, write_plain },
-	{ "write() over pages", NULL, write_plain, .present = 1 },
-	{ "write() over every second page", NULL, write_plain, .present = 2 },
+	{ "write() to a hole", NULL, write_plain, .copies_pages = true },
+	{ "write() over pages", NULL, write_plain, .present = 1, .copies_pages = true },
+	{ "write() over every second page", NULL, write_plain, .present = 2,
+	  .copies_pages = true },
 	{ "pwritev() of pages to a hole", prepare_segments, write_segments, .copies_pages = true },
 	{ "pwritev() of pages over pages", prepare_segments, write_segments,
 	  .present = 1, .copies_pages = true },

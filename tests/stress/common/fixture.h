@@ -21,7 +21,7 @@
 #undef TEST_TIMEOUT_DEFAULT
 #define TEST_TIMEOUT_DEFAULT	150
 
-/* Some batches of KVM's, and then some. */
+/* More than a pipe holds, and than a node of the page cache. */
 #define NR_PAGES	200
 #define FILE_SIZE	PG(NR_PAGES)
 

@@ -13,7 +13,7 @@
 #define NR_PAGES	384
 /* What all writers can write at once: what a pipe holds by default. */
 #define DUEL_PAGES	16
-/* The longest write: more than two of KVM's batches. */
+/* The longest write. */
 #define MAX_WRITE	150
 
 #define NR_VCPUS	2
