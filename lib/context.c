@@ -66,6 +66,27 @@ EXPORT const struct gmem_stats *gmem_stats(const struct gmem *g)
 	return &g->stats;
 }
 
+static int set_order(struct gmem *g, const struct gmem_range *ranges, size_t n);
+
+int gmem_clone(const struct gmem *g, struct gmem **copy)
+{
+	int err = gmem_new(copy);
+
+	if (err)
+		return err;
+	(*copy)->method = g->method;
+	(*copy)->zero = g->zero;
+	(*copy)->threads = g->threads;
+	(*copy)->chunk = g->chunk;
+	(*copy)->overwrite = g->overwrite;
+	(*copy)->pad = g->pad;
+	(*copy)->direct = g->direct;
+	(*copy)->verify = g->verify;
+	(*copy)->progress = g->progress;
+	(*copy)->progress_arg = g->progress_arg;
+	return set_order(*copy, g->order, g->nr_order);
+}
+
 int gmem_fail(struct gmem *g, int err, const char *format, ...)
 {
 	va_list args;
@@ -80,6 +101,13 @@ int gmem_fail(struct gmem *g, int err, const char *format, ...)
 	pthread_mutex_unlock(&g->error_lock);
 
 	return err;
+}
+
+void gmem_fail_anew(struct gmem *g)
+{
+	pthread_mutex_lock(&g->error_lock);
+	g->failed = false;
+	pthread_mutex_unlock(&g->error_lock);
 }
 
 int gmem_begin(struct gmem *g)

@@ -316,8 +316,9 @@ typedef int gmem_demand_fn(const struct gmem_range *range, void *arg);
 
 /*
  * Populate the first @length bytes of @fd from those of @source, a file, in units
- * of @granule bytes. @populated may be NULL. Until gmem_demand_free() the context
- * serves nothing else. -EINVAL: not whole pages; -ENODATA: the source is shorter;
+ * of @granule bytes. @populated may be NULL. The options are the context's, which then
+ * serves other things: whose error, statistics, progress and cancelling these are
+ * comes with the demand. -EINVAL: not whole pages; -ENODATA: the source is shorter;
  * -ESPIPE: it is no file; -EOPNOTSUPP: a method other than auto, write or mmap;
  * -ENOMEM.
  */
@@ -331,10 +332,20 @@ int gmem_demand_new(struct gmem *g, int fd, int source, uint64_t length, uint64_
 int gmem_demand_fault(struct gmem_demand *demand, uint64_t offset, uint64_t length);
 
 /*
- * Populate all the rest, the order that gmem_set_order() set first; from one thread.
- * gmem_cancel() ends it with -ECANCELED; gmem_demand_fault() works on.
+ * Populate all the rest, the order that gmem_set_order() set first, on the threads that
+ * gmem_set_threads() set, else on the caller's; call it from one thread. It can be
+ * called again if it was cancelled.
  */
 int gmem_demand_run(struct gmem_demand *demand);
+
+/* Make it, or the next, end with -ECANCELED; gmem_demand_fault() works on. */
+void gmem_demand_cancel(struct gmem_demand *demand);
+
+/* As gmem_error(). What made populating fail stays. */
+const char *gmem_demand_error(const struct gmem_demand *demand);
+
+/* As gmem_stats(), when no thread is in gmem_demand_fault() or gmem_demand_run(). */
+const struct gmem_stats *gmem_demand_stats(struct gmem_demand *demand);
 
 /* When no thread is in any of these. @fd and @source stay open. */
 void gmem_demand_free(struct gmem_demand *demand);

@@ -53,6 +53,12 @@ struct gmem {
 /* Set the message, unless it has been set since gmem_begin(). Returns @err. */
 int gmem_fail(struct gmem *g, int err, const char *format, ...) PRINTF(3, 4);
 
+/* The next failure is to have a message of its own; so far this one stays. */
+void gmem_fail_anew(struct gmem *g);
+
+/* A context with the same options, for what goes on when the call is over. */
+int gmem_clone(const struct gmem *g, struct gmem **copy);
+
 /* An operation begins: forget the last one's error. -EBUSY if one is running. */
 int gmem_begin(struct gmem *g);
 
@@ -188,6 +194,12 @@ struct worker {
 	struct gmem_thread_stats stats;
 };
 
+/* What else is to happen to a piece. */
+struct job_hooks {
+	bool (*claim)(struct worker *w, struct piece *piece);	/* is it ours to do? */
+	int (*finish)(struct worker *w, int err);		/* it has ended like that */
+};
+
 struct job {
 	struct gmem *g;
 	struct target target;
@@ -196,6 +208,11 @@ struct job {
 	/* The source. */
 	int (*work)(struct worker *w);
 	void *source;
+
+	/* On demand. Then a piece is a granule, and is not interrupted half-way. */
+	const struct job_hooks *hooks;	/* or NULL */
+	void *owner;
+	uint64_t granule;		/* else 0 */
 
 	/* A source that can be read in any order has a plan. */
 	struct piece *piece;
@@ -213,6 +230,17 @@ struct job {
 	sigset_t signals;		/* that the caller blocks */
 };
 
+/*
+ * A write beyond RLIMIT_FSIZE raises SIGXFSZ, which would kill the caller: block
+ * it, and take back what has come meanwhile. Workers block all signals.
+ */
+void gmem_block_sigxfsz(sigset_t *before);
+void gmem_unblock_sigxfsz(const sigset_t *before);
+
+/* A job of a context that has begun; how far it came, for gmem_stats(). */
+void gmem_job_init(struct job *job, struct gmem *g, uint64_t offset);
+void gmem_job_stats(struct job *job);
+
 int gmem_job_begin(struct job *job, struct gmem *g, uint64_t offset);
 int gmem_job_end(struct job *job, int err);
 
@@ -228,6 +256,9 @@ int gmem_job_run(struct job *job, unsigned int max);
 
 /* The next piece to do, NULL if there is none or no sense in going on. */
 struct piece *gmem_worker_take(struct worker *w);
+
+/* The piece that was taken has ended with @err; returns that, or what comes of it. */
+int gmem_worker_finish(struct worker *w, int err);
 
 /* The worker's buffer; NULL: no memory, which has been told. */
 char *gmem_worker_buffer(struct worker *w);
@@ -279,10 +310,20 @@ int gmem_stream_end(struct worker *w, const struct stream *source, uint64_t at, 
 int gmem_stream_expect_end(struct worker *w, const struct stream *source, uint64_t at);
 
 struct file {
-	int fd;
-	bool seekable;		/* the position of fd is ours to move */
+	int fd;			/* to be read: our own, or the caller's */
+	int own;		/* our own, or -1; its position is ours to move */
 	uint64_t offset, length;
 };
+
+/* Make it the job's source, read through a description of our own if that can be had. */
+void gmem_file_open(struct job *job, struct file *source);
+void gmem_file_close(struct file *source);
+
+/* Plan the job, as far as the file tells where it has holes. */
+int gmem_file_plan(struct job *job);
+
+/* Populate the current piece. */
+int gmem_file_put(struct worker *w);
 
 /* Where in the source the page at @offset of the target is from. */
 uint64_t gmem_file_at(const struct job *job, uint64_t offset);

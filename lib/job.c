@@ -13,39 +13,30 @@
 #define THREADS_MAX	16			/* more of them hardly help: memory is the limit */
 #define PROGRESS_MS	100.0
 
-/*
- * A write beyond RLIMIT_FSIZE raises SIGXFSZ, which would kill the caller: block
- * it, and take back what has come meanwhile. Workers block all signals.
- */
-static void block_sigxfsz(struct job *job)
+void gmem_block_sigxfsz(sigset_t *before)
 {
 	sigset_t xfsz;
 
 	sigemptyset(&xfsz);
 	sigaddset(&xfsz, SIGXFSZ);
-	pthread_sigmask(SIG_BLOCK, &xfsz, &job->signals);
+	pthread_sigmask(SIG_BLOCK, &xfsz, before);
 }
 
-static void unblock_sigxfsz(struct job *job)
+void gmem_unblock_sigxfsz(const sigset_t *before)
 {
 	const struct timespec now = { 0 };
 	sigset_t xfsz;
 
 	sigemptyset(&xfsz);
 	sigaddset(&xfsz, SIGXFSZ);
-	if (!sigismember(&job->signals, SIGXFSZ))
+	if (!sigismember(before, SIGXFSZ))
 		while (sigtimedwait(&xfsz, NULL, &now) < 0 && errno == EINTR)
 			;
-	pthread_sigmask(SIG_SETMASK, &job->signals, NULL);
+	pthread_sigmask(SIG_SETMASK, before, NULL);
 }
 
-int gmem_job_begin(struct job *job, struct gmem *g, uint64_t offset)
+void gmem_job_init(struct job *job, struct gmem *g, uint64_t offset)
 {
-	int err = gmem_begin(g);
-
-	if (err)
-		return err;
-
 	memset(job, 0, sizeof(*job));
 	job->g = g;
 	job->target.fd = -1;
@@ -58,7 +49,16 @@ int gmem_job_begin(struct job *job, struct gmem *g, uint64_t offset)
 	memset(&g->stats, 0, sizeof(g->stats));
 	g->why[0] = '\0';
 	g->stats.why = g->why;
-	block_sigxfsz(job);
+}
+
+int gmem_job_begin(struct job *job, struct gmem *g, uint64_t offset)
+{
+	int err = gmem_begin(g);
+
+	if (err)
+		return err;
+	gmem_job_init(job, g, offset);
+	gmem_block_sigxfsz(&job->signals);
 	return 0;
 }
 
@@ -77,7 +77,7 @@ static uint64_t up_to(const struct job *job)
 	return low;
 }
 
-int gmem_job_end(struct job *job, int err)
+void gmem_job_stats(struct job *job)
 {
 	struct gmem *g = job->g;
 	struct gmem_stats *s = &g->stats;
@@ -91,10 +91,16 @@ int gmem_job_end(struct job *job, int err)
 	s->method = job->target.method;
 	s->direct = job->direct;
 	s->thread = g->thread;
+}
 
+int gmem_job_end(struct job *job, int err)
+{
+	struct gmem *g = job->g;
+
+	gmem_job_stats(job);
 	gmem_target_close(&job->target);
 	free(job->piece);
-	unblock_sigxfsz(job);
+	gmem_unblock_sigxfsz(&job->signals);
 	gmem_forget_cancel(g);
 	return gmem_end(g, err);
 }
@@ -134,6 +140,25 @@ int gmem_job_add_piece(struct job *job, const struct piece *piece)
 	return 0;
 }
 
+/* The same in granules, each of them data or a hole as a whole. */
+static int plan_granules(struct job *job, uint64_t offset, uint64_t length, const struct ranges *data)
+{
+	uint64_t end = offset + length, stop;
+	const struct gmem_range *next;
+	int err = 0;
+
+	for (; !err && offset < end; offset = stop) {
+		stop = end - offset > job->granule ? offset + job->granule : end;
+		next = data ? gmem_ranges_find(data, offset) : NULL;
+		err = gmem_job_add_piece(job, &(struct piece) {
+			.offset = offset,
+			.length = stop - offset,
+			.hole = data && (!next || next->offset >= stop),
+		});
+	}
+	return err;
+}
+
 /* A range of the target: data in chunks, and holes. */
 static int plan_range(struct job *job, uint64_t offset, uint64_t length, const struct ranges *data)
 {
@@ -142,6 +167,8 @@ static int plan_range(struct job *job, uint64_t offset, uint64_t length, const s
 	struct piece piece;
 	int err;
 
+	if (job->granule)
+		return plan_granules(job, offset, length, data);
 	for (; offset < end; offset = stop) {
 		stop = end;
 		piece = (struct piece) { .offset = offset };
@@ -165,7 +192,7 @@ static int plan_range(struct job *job, uint64_t offset, uint64_t length, const s
 }
 
 /*
- * Which pages are planned already: a bit each, and for each word of those another,
+ * Which pages, or granules, are planned already: a bit each, and for each word of those another,
  * set when all of the word is: an order may name the same terabytes many times.
  */
 struct planned {
@@ -215,19 +242,25 @@ static void set_planned(struct planned *planned, uint64_t page)
 		set_bit(planned->words, page / 64);
 }
 
-/* What of the pages @first to @last is not planned yet. */
+static uint64_t unit(const struct job *job)
+{
+	return job->granule ?: job->g->page;
+}
+
+/* What of these units is not planned yet. */
 static int plan_unplanned(struct job *job, uint64_t first, uint64_t last,
 			  struct planned *planned, const struct ranges *data)
 {
 	const struct target *t = &job->target;
-	size_t page = job->g->page;
-	uint64_t i = first, begin;
+	uint64_t i = first, begin, from, to;
 	int err;
 
 	while ((begin = next_unplanned(planned, i, last)) < last) {
 		for (i = begin; i < last && !test_bit(planned->pages, i); i++)
 			set_planned(planned, i);
-		err = plan_range(job, t->offset + begin * page, (i - begin) * page, data);
+		from = begin * unit(job);
+		to = i * unit(job) < t->length ? i * unit(job) : t->length;
+		err = plan_range(job, t->offset + from, to - from, data);
 		if (err)
 			return err;
 	}
@@ -251,18 +284,18 @@ static int plan_in_order(struct job *job, struct planned *planned, const struct 
 			to = t->offset + t->length;
 		if (from >= to)
 			continue;
-		err = plan_unplanned(job, (from - t->offset) / g->page, (to - t->offset) / g->page,
+		err = plan_unplanned(job, (from - t->offset) / unit(job), (to - t->offset - 1) / unit(job) + 1,
 				     planned, data);
 		if (err)
 			return err;
 	}
-	return plan_unplanned(job, 0, t->length / g->page, planned, data);
+	return plan_unplanned(job, 0, t->length ? (t->length - 1) / unit(job) + 1 : 0, planned, data);
 }
 
 int gmem_job_plan(struct job *job, const struct ranges *data)
 {
 	const struct target *t = &job->target;
-	size_t words = t->length / job->g->page / 64 + 1;
+	size_t words = t->length / unit(job) / 64 + 2;
 	struct planned planned;
 	int err;
 
@@ -314,6 +347,8 @@ int gmem_worker_interrupted(struct worker *w)
 {
 	struct job *job = w->job;
 
+	if (job->hooks && w->piece)
+		return 0;
 	if (!w->index)
 		tell_progress(job);
 	if (job->g->cancelled)
@@ -326,10 +361,18 @@ struct piece *gmem_worker_take(struct worker *w)
 	struct job *job = w->job;
 	size_t i;
 
+	w->piece = NULL;
 	if (gmem_worker_interrupted(w))
 		return NULL;
-	i = atomic_fetch_add(&job->next, 1);
+	do
+		i = atomic_fetch_add(&job->next, 1);
+	while (i < job->nr_pieces && job->hooks && !job->hooks->claim(w, &job->piece[i]));
 	return i < job->nr_pieces ? &job->piece[i] : NULL;
+}
+
+int gmem_worker_finish(struct worker *w, int err)
+{
+	return w->job->hooks ? w->job->hooks->finish(w, err) : err;
 }
 
 char *gmem_worker_buffer(struct worker *w)
@@ -501,8 +544,10 @@ int gmem_job_run(struct job *job, unsigned int max)
 	int err = -ENOMEM;
 
 	/* What was left alone is not known any more in a second round. */
-	job->compare_at_once |= g->verify && job->target.keep;
+	if (g->verify && job->target.keep)
+		job->compare_at_once = true;
 	tell_progress(job);
+	free(g->thread);
 	g->thread = calloc(n, sizeof(*g->thread));
 	if (worker && g->thread)
 		err = run(job, worker, n);

@@ -65,8 +65,7 @@ static int put_by_reading(struct worker *w, uint64_t offset, uint64_t length)
 	return err ?: gmem_worker_put(w, offset, buffer, length);
 }
 
-/* Verification does not take the file system's word for a hole. */
-static int compare_hole(struct worker *w, uint64_t offset, uint64_t length)
+static int put_chunks(struct worker *w, uint64_t offset, uint64_t length)
 {
 	uint64_t n;
 	int err = 0;
@@ -78,18 +77,22 @@ static int compare_hole(struct worker *w, uint64_t offset, uint64_t length)
 	return err;
 }
 
+int gmem_file_put(struct worker *w)
+{
+	const struct piece *piece = w->piece;
+
+	/* Verification does not take the file system's word for a hole. */
+	if (piece->hole && !w->job->comparing)
+		return gmem_worker_put_zeros(w, piece->offset, piece->length);
+	return put_chunks(w, piece->offset, piece->length);
+}
+
 int gmem_file_work(struct worker *w)
 {
 	int err = 0;
 
-	while (!err && (w->piece = gmem_worker_take(w))) {
-		if (w->piece->hole && w->job->comparing)
-			err = compare_hole(w, w->piece->offset, w->piece->length);
-		else if (w->piece->hole)
-			err = gmem_worker_put_zeros(w, w->piece->offset, w->piece->length);
-		else
-			err = put_by_reading(w, w->piece->offset, w->piece->length);
-	}
+	while (!err && (w->piece = gmem_worker_take(w)))
+		err = gmem_worker_finish(w, gmem_file_put(w));
 	return err;
 }
 
@@ -200,11 +203,13 @@ static int find_data(struct job *job, struct ranges *data)
 	return 0;
 }
 
-static int plan(struct job *job)
+int gmem_file_plan(struct job *job)
 {
-	struct ranges data = { 0 };
 	const struct file *source = job->source;
-	int err = source->seekable ? find_data(job, &data) : -ESPIPE;
+	const struct gmem *g = job->g;
+	bool ask = source->own >= 0 && !(g->verify && (job->compare_at_once || !g->overwrite));
+	struct ranges data = { 0 };
+	int err = ask ? find_data(job, &data) : -ESPIPE;
 
 	if (err == -ENOMEM)
 		gmem_fail(job->g, err, "out of memory");
@@ -232,7 +237,31 @@ static int file_length(struct gmem *g, struct file *source)
 	return 0;
 }
 
-static int populate_open(struct job *job, int fd, uint64_t offset, struct file *source)
+/* O_DIRECT where it can be had: not every file system has it, or at any offset. */
+void gmem_file_open(struct job *job, struct file *source)
+{
+	int flags = job->g->direct && source->offset % job->g->page == 0 ? O_DIRECT : 0;
+
+	source->own = gmem_reopen(source->fd, flags);
+	if (source->own < 0 && flags) {
+		flags = 0;
+		source->own = gmem_reopen(source->fd, 0);
+	}
+	if (source->own >= 0) {
+		job->direct = flags;
+		source->fd = source->own;
+	}
+	job->source = source;
+	job->work = gmem_file_work;
+}
+
+void gmem_file_close(struct file *source)
+{
+	if (source->own >= 0)
+		close(source->own);
+}
+
+static int populate(struct job *job, int fd, uint64_t offset, struct file *source)
 {
 	struct gmem *g = job->g;
 	uint64_t length;
@@ -246,42 +275,22 @@ static int populate_open(struct job *job, int fd, uint64_t offset, struct file *
 	if (err)
 		return err;
 
-	job->source = source;
 	job->total = length;
-	job->work = gmem_file_work;
+	gmem_file_open(job, source);
 	if (job->target.method == GMEM_METHOD_SENDFILE)
 		job->work = splice_work;
 	else if (job->target.method == GMEM_METHOD_IO_URING)
 		job->work = gmem_uring_file;
-	err = plan(job);
-	return err ?: gmem_job_run(job, UINT_MAX);
-}
-
-/* O_DIRECT where it can be had: not every file system has it, or at any offset. */
-static int populate(struct job *job, int fd, uint64_t offset, struct file *source)
-{
-	int flags = job->g->direct && source->offset % job->g->page == 0 ? O_DIRECT : 0;
-	int own = gmem_reopen(source->fd, flags), err;
-
-	if (own < 0 && flags) {
-		flags = 0;
-		own = gmem_reopen(source->fd, 0);
-	}
-	source->seekable = own >= 0;
-	if (own >= 0) {
-		job->direct = flags;
-		source->fd = own;
-	}
-	err = populate_open(job, fd, offset, source);
-	if (own >= 0)
-		close(own);
+	err = gmem_file_plan(job);
+	err = err ?: gmem_job_run(job, UINT_MAX);
+	gmem_file_close(source);
 	return err;
 }
 
 EXPORT int gmem_populate_file(struct gmem *g, int fd, uint64_t offset,
 			      int source, uint64_t source_offset, uint64_t length)
 {
-	struct file file = { .fd = source, .offset = source_offset, .length = length };
+	struct file file = { .fd = source, .own = -1, .offset = source_offset, .length = length };
 	struct job job;
 	int err = gmem_job_begin(&job, g, offset);
 

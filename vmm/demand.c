@@ -87,7 +87,6 @@ int demand_begin(struct vmm *vmm, struct gmem *gmem, const char *image, const st
 {
 	struct demand *d = vmm->demand;
 
-	d->gmem = gmem;
 	d->image = image_open(vmm, image, snapshot);
 	if (d->image < 0)
 		return -1;
@@ -104,7 +103,7 @@ int demand_touch(struct vmm *vmm, uint64_t offset, size_t len)
 	struct demand *d = vmm->demand;
 	int err = gmem_demand_fault(d->demand, offset, len);
 
-	return err ? vmm_fail(vmm, "populating on demand: %s", gmem_error(d->gmem)) : 0;
+	return err ? vmm_fail(vmm, "populating on demand: %s", gmem_demand_error(d->demand)) : 0;
 }
 
 static void *background_main(void *arg)
@@ -113,7 +112,7 @@ static void *background_main(void *arg)
 	int err = gmem_demand_run(vmm->demand->demand);
 
 	if (err && err != -ECANCELED) {
-		vmm_fail(vmm, "populating in the background: %s", gmem_error(vmm->demand->gmem));
+		vmm_fail(vmm, "populating in the background: %s", gmem_demand_error(vmm->demand->demand));
 		vmm_end(vmm, VMM_DIED);
 	}
 	pthread_mutex_lock(&vmm->lock);
@@ -161,11 +160,9 @@ const struct gmem_stats *demand_stop(struct vmm *vmm)
 	struct demand *d = vmm->demand;
 
 	if (d->background_runs)
-		gmem_cancel(d->gmem);
+		gmem_demand_cancel(d->demand);
 	join_background(d);
-	gmem_demand_free(d->demand);
-	d->demand = NULL;
-	return gmem_stats(d->gmem);
+	return gmem_demand_stats(d->demand);
 }
 
 void demand_destroy(struct vmm *vmm)
@@ -176,6 +173,7 @@ void demand_destroy(struct vmm *vmm)
 		return;
 	if (d->demand)
 		demand_stop(vmm);
+	gmem_demand_free(d->demand);
 	if (d->image >= 0)
 		close(d->image);
 	free(d);

@@ -41,7 +41,6 @@ struct memory {
 };
 
 struct demand {
-	struct gmem *gmem;
 	struct gmem_demand *demand;
 	int image;
 	pthread_t background;

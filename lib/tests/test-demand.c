@@ -69,6 +69,21 @@ static void start(struct fixture *f)
 					&f->told, &f->demand));
 }
 
+static void run(struct fixture *f)
+{
+	int err = gmem_demand_run(f->demand);
+
+	if (err)
+		fail_msg("%d: %s", err, gmem_demand_error(f->demand));
+}
+
+static void refuses(struct fixture *f, int is, int should, const char *text)
+{
+	assert_int_equal(is, should);
+	if (!strstr(gmem_demand_error(f->demand), text))
+		fail_msg("message \"%s\" lacks \"%s\"", gmem_demand_error(f->demand), text);
+}
+
 static void tear_down(struct fixture *f)
 {
 	gmem_demand_free(f->demand);
@@ -90,11 +105,16 @@ static void test_background(void **state)
 	struct fixture f;
 
 	set_up(&f, *state);
+	/* The options are heeded. */
+	assert_ok(f.g, gmem_set_threads(f.g, 3));
+	assert_ok(f.g, gmem_set_chunk(f.g, PAGE));
+	assert_ok(f.g, gmem_set_direct(f.g, true));
 	start(&f);
-	assert_ok(f.g, gmem_demand_run(f.demand));
+	run(&f);
 	assert_target(f.target, 0, f.bytes, SIZE);
 	assert_each_once(&f);
-	stats = gmem_stats(f.g);
+	assert_int_equal(gmem_demand_stats(f.demand)->threads, 3);
+	stats = gmem_demand_stats(f.demand);
 	assert_int_equal(stats->bytes, SIZE);
 	assert_int_equal(stats->up_to, SIZE);
 	assert_int_equal(stats->pages_written, PAGES);
@@ -116,12 +136,12 @@ static void test_faults_first(void **state)
 	assert_int_equal(gmem_demand_fault(f.demand, 5 * GRANULE, GRANULE), 0);
 	assert_int_equal(f.told.n, 3);
 	assert_target(f.target, 8 * GRANULE, f.bytes + 8 * GRANULE, 2 * GRANULE);
-	assert_fails(f.g, gmem_demand_fault(f.demand, SIZE, 1), -EINVAL, "1 bytes at 0x400000");
+	refuses(&f, gmem_demand_fault(f.demand, SIZE, 1), -EINVAL, "1 bytes at 0x400000");
 	assert_int_equal(gmem_demand_fault(f.demand, 0, 0), -EINVAL);
 
-	assert_ok(f.g, gmem_demand_run(f.demand));
+	run(&f);
 	assert_each_once(&f);
-	assert_int_equal(gmem_stats(f.g)->pages_written, PAGES);
+	assert_int_equal(gmem_demand_stats(f.demand)->pages_written, PAGES);
 	assert_target(f.target, 0, f.bytes, SIZE);
 	tear_down(&f);
 }
@@ -182,7 +202,7 @@ static void test_racing_guests(void **state)
 	for (unsigned int i = 0; i <= GUESTS; i++) {
 		assert_int_equal(pthread_join(thread[i], &said), 0);
 		if (said)
-			fail_msg("%s: %s", (char *)said, gmem_error(f.g));
+			fail_msg("%s: %s", (char *)said, gmem_demand_error(f.demand));
 	}
 
 	assert_each_once(&f);
@@ -205,7 +225,7 @@ static void test_order(void **state)
 	set_up(&f, *state);
 	assert_ok(f.g, gmem_set_order(f.g, order, 4));
 	start(&f);
-	assert_ok(f.g, gmem_demand_run(f.demand));
+	run(&f);
 	assert_each_once(&f);
 	assert_int_equal(f.told.first[0], 100);
 	assert_int_equal(f.told.first[1], 101);
@@ -224,10 +244,10 @@ static void test_zeros(void **state)
 	assert_int_equal(pwrite(f.source, f.bytes, SIZE, 0), SIZE);
 	assert_ok(f.g, gmem_populate_buffer(f.g, f.target, 2 * GRANULE, f.bytes, PAGE));
 	start(&f);
-	assert_ok(f.g, gmem_demand_run(f.demand));
+	run(&f);
 	assert_target(f.target, 0, f.bytes, SIZE);
-	assert_int_equal(gmem_stats(f.g)->pages_skipped, 2 * GRANULE / PAGE - 1);
-	assert_int_equal(gmem_stats(f.g)->bytes, SIZE);
+	assert_int_equal(gmem_demand_stats(f.demand)->pages_skipped, 2 * GRANULE / PAGE - 1);
+	assert_int_equal(gmem_demand_stats(f.demand)->bytes, SIZE);
 	tear_down(&f);
 }
 
@@ -241,10 +261,10 @@ static void test_sparse_source(void **state)
 	assert_int_equal(ftruncate(f.source, SIZE), 0);
 	assert_int_equal(pwrite(f.source, f.bytes, PAGE, 9 * GRANULE), PAGE);
 	start(&f);
-	assert_ok(f.g, gmem_demand_run(f.demand));
+	run(&f);
 	assert_each_once(&f);
-	assert_int_equal(gmem_stats(f.g)->pages_written, 1);
-	assert_int_equal(gmem_stats(f.g)->pages_skipped, PAGES - 1);
+	assert_int_equal(gmem_demand_stats(f.demand)->pages_written, 1);
+	assert_int_equal(gmem_demand_stats(f.demand)->pages_skipped, PAGES - 1);
 	assert_target(f.target, 9 * GRANULE, f.bytes, PAGE);
 	tear_down(&f);
 }
@@ -257,9 +277,9 @@ static void test_source_shrinks(void **state)
 	start(&f);
 	assert_int_equal(gmem_demand_fault(f.demand, 0, 1), 0);
 	assert_int_equal(ftruncate(f.source, SIZE / 2), 0);
-	assert_fails(f.g, gmem_demand_fault(f.demand, SIZE - 1, 1), -ENODATA, "shrunk");
+	refuses(&f, gmem_demand_fault(f.demand, SIZE - 1, 1), -ENODATA, "shrank");
 	assert_int_equal(gmem_demand_run(f.demand), -ENODATA);
-	assert_int_equal(gmem_stats(f.g)->up_to, SIZE / 2);
+	assert_int_equal(gmem_demand_stats(f.demand)->up_to, SIZE / 2);
 	assert_target(f.target, 0, f.bytes, SIZE / 2);
 	tear_down(&f);
 }
@@ -273,10 +293,10 @@ static void test_source_fails(void **state)
 	start(&f);
 	quirks.bad_from = SIZE / 2 + 1;
 	assert_int_equal(gmem_demand_fault(f.demand, GRANULE, 1), 0);
-	assert_fails(f.g, gmem_demand_run(f.demand), -EIO, "0x200000");
+	refuses(&f, gmem_demand_run(f.demand), -EIO, "0x200000");
 	assert_int_equal(gmem_demand_fault(f.demand, SIZE - 1, 1), -EIO);
 	assert_int_equal(gmem_demand_fault(f.demand, 0, 1), 0);
-	assert_int_equal(gmem_stats(f.g)->up_to, SIZE / 2);
+	assert_int_equal(gmem_demand_stats(f.demand)->up_to, SIZE / 2);
 	assert_target(f.target, 0, f.bytes, SIZE / 2);
 	tear_down(&f);
 }
@@ -293,7 +313,7 @@ static void test_verify(void **state)
 	quirks.watched = f.source;
 	gmem_set_verify(f.g, true);
 	start(&f);
-	assert_ok(f.g, gmem_demand_run(f.demand));
+	run(&f);
 	assert_target(f.target, 0, f.bytes, SIZE);
 	assert_int_equal(quirks.moves, 0);
 	quirks.watched = 0;
@@ -313,9 +333,9 @@ static void test_no_overwrite(void **state)
 	other = make_bytes(PAGE, 3);
 	start(&f);
 	assert_int_equal(pwrite(f.target, other, PAGE, 5 * PAGE), PAGE);
-	assert_ok(f.g, gmem_demand_run(f.demand));
-	assert_int_equal(gmem_stats(f.g)->pages_present, 1);
-	assert_int_equal(gmem_stats(f.g)->bytes, SIZE);
+	run(&f);
+	assert_int_equal(gmem_demand_stats(f.demand)->pages_present, 1);
+	assert_int_equal(gmem_demand_stats(f.demand)->bytes, SIZE);
 	memcpy(f.bytes + 5 * PAGE, other, PAGE);
 	assert_target(f.target, 0, f.bytes, SIZE);
 	free(other);
@@ -330,17 +350,19 @@ static void test_caller_fails(void **state)
 	f.told.err = -EPERM;
 	f.told.err_at = 2;
 	start(&f);
-	assert_fails(f.g, gmem_demand_run(f.demand), -EPERM, "0x8000");
+	refuses(&f, gmem_demand_run(f.demand), -EPERM, "0x8000");
 	assert_int_equal(gmem_demand_fault(f.demand, 2 * GRANULE, 1), -EPERM);
 	assert_int_equal(gmem_demand_fault(f.demand, GRANULE, 1), 0);
-	assert_int_equal(gmem_stats(f.g)->up_to, 2 * GRANULE);
+	assert_int_equal(gmem_demand_stats(f.demand)->up_to, 2 * GRANULE);
 	tear_down(&f);
 }
 
 static int cancel(const struct gmem_progress *progress, void *arg)
 {
+	struct fixture *f = arg;
+
 	assert_int_equal(progress->total, SIZE);
-	gmem_cancel(arg);
+	gmem_demand_cancel(f->demand);
 	return 0;
 }
 
@@ -349,9 +371,9 @@ static void test_cancel(void **state)
 	struct fixture f;
 
 	set_up(&f, *state);
-	gmem_set_progress(f.g, cancel, f.g);
+	gmem_set_progress(f.g, cancel, &f);
 	start(&f);
-	assert_fails(f.g, gmem_demand_run(f.demand), -ECANCELED, "cancelled");
+	refuses(&f, gmem_demand_run(f.demand), -ECANCELED, "cancelled");
 	assert_true(f.told.n < GRANULES);
 	assert_int_equal(gmem_demand_fault(f.demand, SIZE - 1, 1), 0);
 	assert_target(f.target, SIZE - GRANULE, f.bytes + SIZE - GRANULE, GRANULE);
@@ -372,8 +394,8 @@ static void test_large_granule(void **state)
 	assert_ok(f.g, new_demand(&f, SIZE, -(uint64_t)PAGE));
 	assert_int_equal(gmem_demand_fault(f.demand, SIZE - 1, 1), 0);
 	assert_target(f.target, 0, f.bytes, SIZE);
-	assert_ok(f.g, gmem_demand_run(f.demand));
-	assert_int_equal(gmem_stats(f.g)->bytes, SIZE);
+	run(&f);
+	assert_int_equal(gmem_demand_stats(f.demand)->bytes, SIZE);
 	tear_down(&f);
 }
 
@@ -402,8 +424,9 @@ static void test_refused(void **state)
 	close(ends[0]);
 	close(ends[1]);
 
+	/* The context is free for other things. */
 	assert_ok(f.g, new_demand(&f, PAGE, PAGE));
-	assert_int_equal(gmem_populate_buffer(f.g, f.target, 0, f.bytes, PAGE), -EBUSY);
+	assert_ok(f.g, gmem_populate_buffer(f.g, f.target, 0, f.bytes, PAGE));
 	gmem_demand_free(f.demand);
 	f.demand = NULL;
 	assert_ok(f.g, gmem_populate_buffer(f.g, f.target, 0, f.bytes, PAGE));

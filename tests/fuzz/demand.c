@@ -94,8 +94,9 @@ static void fault(struct gmem_demand *d, const struct watch *w, struct input *in
 		MUST(w->told[page]);
 }
 
-static void play(struct gmem *g, struct gmem_demand *d, struct watch *w, struct input *in)
+static void play(struct gmem_demand *d, struct watch *w, struct input *in)
 {
+	const struct gmem_stats *stats;
 	bool failing = w->refuse;
 	int err;
 
@@ -105,8 +106,10 @@ static void play(struct gmem *g, struct gmem_demand *d, struct watch *w, struct 
 	MUST(err == 0 || (err == -EBUSY && failing));
 	for (uint64_t page = 0; page < w->length / PAGE && !err; page++)
 		MUST(w->told[page]);
+	MUST(!err || *gmem_demand_error(d));
+	stats = gmem_demand_stats(d);
+	MUST(err || (stats->bytes == w->length && stats->up_to == w->length));
 	gmem_demand_free(d);
-	MUST(err || (gmem_stats(g)->bytes == w->length && gmem_stats(g)->up_to == w->length));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
@@ -137,7 +140,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 		MUST(err == (w.length > source.size ? -ENODATA : 0));
 	MUST(!err == !*gmem_error(g));
 	if (!err)
-		play(g, d, &w, &in);
+		play(d, &w, &in);
 
 	gmem_free(g);
 	munmap((void *)w.target, MAX_PAGES * PAGE);
