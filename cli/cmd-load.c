@@ -18,6 +18,8 @@ static struct {
 	enum gmem_zero zero;
 	enum format format;
 	const char *order;
+	const char *layer[GMEM_MAX_LAYERS];
+	int nr_layers;
 	bool keep, pad, direct, verify, has_fd;
 } opt;
 
@@ -36,6 +38,14 @@ static void set_format(const struct option_spec *o, const char *value)
 	opt.format = option_choice(o, value);
 }
 
+static void add_layer(const struct option_spec *o, const char *value)
+{
+	/* The image is the first of all. */
+	if (opt.nr_layers == GMEM_MAX_LAYERS - 1)
+		die_option(o, value, "too many layers");
+	opt.layer[opt.nr_layers++] = value;
+}
+
 static void set_fd(const struct option_spec *o, const char *value)
 {
 	uint64_t fd;
@@ -50,6 +60,7 @@ static const struct option_spec options[] = {
 	{ OPTION_SIZE, 's', "size", "SIZE", "how much guest memory (what the image needs)", &opt.size, NULL, NULL },
 	{ OPTION_SIZE, 0, "offset", "SIZE", "where in guest memory to begin (0)", &opt.offset, NULL, NULL },
 	{ OPTION_CALL, 0, "fd", "N", "populate this guest_memfd, an open descriptor", NULL, set_fd, NULL },
+	{ OPTION_CALL, 'l', "layer", "FILE", "upon IMAGE: its pages that are no holes; again for more", NULL, add_layer, "FILE" },
 	{ OPTION_CALL, 'f', "format", "FORMAT", "auto, raw or zstd (auto: by how it begins)", NULL, set_format, "auto raw zstd" },
 	{ OPTION_CALL, 0, "method", "METHOD", "auto, write, mmap, sendfile or io_uring (auto)", NULL, set_method, "auto write mmap sendfile io_uring" },
 	{ OPTION_CALL, 'z', "zero", "HOW", "skip zeros: auto, fresh: all of them; or write", NULL, set_zero, "auto fresh write" },
@@ -118,6 +129,20 @@ static bool is_file(int image)
 	       image != STDIN_FILENO;
 }
 
+/* The image, and what lies upon it. */
+static int layers[GMEM_MAX_LAYERS];
+
+static int open_layer(const char *path)
+{
+	int fd = open_image(path);
+
+	if (!is_file(fd))
+		die("--layer %s: neither a file nor a block device", path);
+	if (opt.format == FORMAT_AUTO && find_format(fd, path) != FORMAT_RAW)
+		die("--layer %s is compressed: unpack it, so that its holes can be told", path);
+	return fd;
+}
+
 /* What the image needs, in whole pages. */
 static uint64_t image_size(struct gmem *g, const char *path, int image, enum format format)
 {
@@ -142,6 +167,19 @@ static uint64_t image_size(struct gmem *g, const char *path, int image, enum for
 		die("%s: %" PRIu64 " bytes at %#" PRIx64 " are more than any guest memory", path, size, opt.offset);
 	size = opt.offset + (size + page - 1) / page * page;
 	return size ?: page;
+}
+
+/* As much as the largest layer needs. */
+static uint64_t needed_size(struct gmem *g, const char *path, enum format format)
+{
+	uint64_t most = image_size(g, path, layers[0], format), size;
+	int i;
+
+	for (i = 0; i < opt.nr_layers; i++) {
+		size = image_size(g, opt.layer[i], layers[i + 1], FORMAT_RAW);
+		most = size > most ? size : most;
+	}
+	return most;
 }
 
 static void read_order(struct gmem *g)
@@ -180,6 +218,8 @@ static void set_options(struct gmem *g)
 
 static int populate(struct gmem *g, int memory, int image, enum format format)
 {
+	if (opt.nr_layers)
+		return gmem_populate_layers(g, memory, opt.offset, layers, opt.nr_layers + 1);
 	if (format == FORMAT_ZSTD)
 		return gmem_populate_zstd(g, memory, opt.offset, image, GMEM_ALL);
 	if (is_file(image))
@@ -247,7 +287,7 @@ static void print_report(const char *path, const struct gmem_stats *s)
 
 int cmd_load(int argc, char **argv)
 {
-	int operand = parse_options(argc, argv, &spec), image, memory, err;
+	int operand = parse_options(argc, argv, &spec), image, memory, err, i;
 	const char *path = argv[operand];
 	enum format format;
 	struct gmem *g;
@@ -256,6 +296,8 @@ int cmd_load(int argc, char **argv)
 		die_usage("which IMAGE? - is stdin");
 	if (argv[operand + 1])
 		die_usage("unexpected argument: %s", argv[operand + 1]);
+	if (opt.nr_layers && opt.format == FORMAT_ZSTD)
+		die_usage("--layer: layers are raw images");
 	if (opt.has_fd && opt.size)
 		die_usage("--size: the guest memory of --fd has its size");
 
@@ -264,10 +306,15 @@ int cmd_load(int argc, char **argv)
 	set_options(g);
 	image = open_image(path);
 	format = opt.format ?: find_format(image, path);
+	if (opt.nr_layers && (format != FORMAT_RAW || !is_file(image)))
+		die("%s: what layers are put upon is a raw image, a file", path);
+	layers[0] = image;
+	for (i = 0; i < opt.nr_layers; i++)
+		layers[i + 1] = open_layer(opt.layer[i]);
 	if (opt.has_fd)
 		memory = opt.fd;
 	else
-		memory = make_guest_memory(g, opt.size ?: image_size(g, path, image, format), 0);
+		memory = make_guest_memory(g, opt.size ?: needed_size(g, path, format), 0);
 
 	context = g;
 	cancel_on_signals();

@@ -230,7 +230,7 @@ static int prepare(struct gmem_demand *d, int fd)
 	job->target.exists_ok = true;
 	job->compare_at_once = job->g->verify;
 	job->total = d->length;
-	gmem_file_open(job, &d->source);
+	gmem_file_open(job, &d->source, 1);
 	err = gmem_file_plan(job);
 	return err ?: make_maps(d);
 }
@@ -240,7 +240,7 @@ EXPORT void gmem_demand_free(struct gmem_demand *d)
 	if (!d)
 		return;
 	gmem_target_close(&d->job.target);
-	gmem_file_close(&d->source);
+	gmem_file_close(&d->source, 1);
 	pthread_cond_destroy(&d->changed);
 	pthread_mutex_destroy(&d->lock);
 	free(d->job.piece);

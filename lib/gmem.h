@@ -253,6 +253,16 @@ int gmem_populate_buffer(struct gmem *g, int fd, uint64_t offset,
 int gmem_populate_file(struct gmem *g, int fd, uint64_t offset,
 		       int source, uint64_t source_offset, uint64_t length);
 
+#define GMEM_MAX_LAYERS		64
+
+/*
+ * RAM images one upon the other, from their beginnings, the base first: each page
+ * comes from the last that has data there and not a hole, and is written once.
+ * Files on file systems that have holes, each of whole pages. -EOPNOTSUPP: one does
+ * not tell of its holes.
+ */
+int gmem_populate_layers(struct gmem *g, int fd, uint64_t offset, const int *layers, size_t n);
+
 /* Anything that can be read, from where it is, in chunks of any size. */
 int gmem_populate_stream(struct gmem *g, int fd, uint64_t offset,
 			 int source, uint64_t length);

@@ -132,7 +132,7 @@ int gmem_examine(struct gmem *g, int fd, uint64_t *size);
 int gmem_next(struct gmem *g, int fd, int can, uint64_t size, uint64_t from, struct gmem_range *range);
 
 /* Where what is populated comes from. */
-enum source { FROM_BUFFER, FROM_FILE, FROM_STREAM, FROM_ZSTD, ON_DEMAND };
+enum source { FROM_BUFFER, FROM_FILE, FROM_LAYERS, FROM_STREAM, FROM_ZSTD, ON_DEMAND };
 
 /* Settle how: g's method if that is possible, or what serves it best; and note why. */
 int gmem_choose_method(struct gmem *g, struct target *t, enum source source);
@@ -181,7 +181,7 @@ struct piece {
 	uint64_t offset;
 	uint64_t length;
 	uint64_t done;
-	uint64_t source;	/* the source's own idea of where it is from */
+	uint64_t source;	/* the source's own idea of where it is from: the layer */
 	bool hole;		/* the source has a hole there: zeros */
 };
 
@@ -208,6 +208,7 @@ struct job {
 	/* The source. */
 	int (*work)(struct worker *w);
 	void *source;
+	int nr_layers;			/* of files: what a piece's source is the place in */
 
 	/* On demand. Then a piece is a granule, and is not interrupted half-way. */
 	const struct job_hooks *hooks;	/* or NULL */
@@ -247,7 +248,7 @@ int gmem_job_end(struct job *job, int err);
 /* How many bytes of whole pages a source takes; -EINVAL if it may not be padded. */
 int gmem_round_up_to_page(struct gmem *g, uint64_t length, uint64_t *rounded);
 
-/* Plan to populate the target, g's order first. @data: where the source has no holes, NULL: everywhere. */
+/* Plan to populate the target, g's order first. @data: where each layer has no holes, NULL: everywhere. */
 int gmem_job_plan(struct job *job, const struct ranges *data);
 int gmem_job_add_piece(struct job *job, const struct piece *piece);
 
@@ -315,9 +316,9 @@ struct file {
 	uint64_t offset, length;
 };
 
-/* Make it the job's source, read through a description of our own if that can be had. */
-void gmem_file_open(struct job *job, struct file *source);
-void gmem_file_close(struct file *source);
+/* Make them the job's source, read through descriptions of our own if those can be had. */
+void gmem_file_open(struct job *job, struct file *layers, int n);
+void gmem_file_close(struct file *layers, int n);
 
 /* Plan the job, as far as the file tells where it has holes. */
 int gmem_file_plan(struct job *job);
@@ -326,10 +327,10 @@ int gmem_file_plan(struct job *job);
 int gmem_file_put(struct worker *w);
 
 /* Where in the source the page at @offset of the target is from. */
-uint64_t gmem_file_at(const struct job *job, uint64_t offset);
+uint64_t gmem_file_at(const struct job *job, const struct file *source, uint64_t offset);
 
 /* How many bytes of the source there are for these pages: the last may be cut off. */
-size_t gmem_file_want(const struct job *job, uint64_t offset, size_t length);
+size_t gmem_file_want(const struct job *job, const struct file *source, uint64_t offset, size_t length);
 
 /* Reading the source at @at brought @n: an error, or 0, the end. */
 int gmem_file_fail(struct job *job, ssize_t n, uint64_t at);

@@ -42,6 +42,7 @@ void gmem_job_init(struct job *job, struct gmem *g, uint64_t offset)
 	job->target.fd = -1;
 	job->target.offset = offset;
 	job->target.method = GMEM_METHOD_WRITE;
+	job->nr_layers = 1;
 	job->start = gmem_now_ms();
 
 	free(g->thread);
@@ -140,20 +141,41 @@ int gmem_job_add_piece(struct job *job, const struct piece *piece)
 	return 0;
 }
 
-/* The same in granules, each of them data or a hole as a whole. */
+/*
+ * Which layer's data is at @offset, the last's that has any, or -1: a hole of all. That
+ * is so up to *stop, if not less.
+ */
+static int find_layer(const struct job *job, const struct ranges *data, uint64_t offset, uint64_t *stop)
+{
+	const struct gmem_range *next;
+	uint64_t until;
+	int i;
+
+	for (i = data ? job->nr_layers - 1 : -1; i >= 0; i--) {
+		next = gmem_ranges_find(&data[i], offset);
+		if (!next)
+			continue;
+		until = next->offset > offset ? next->offset : next->offset + next->length;
+		if (until < *stop)
+			*stop = until;
+		if (next->offset <= offset)
+			return i;
+	}
+	return data ? -1 : 0;
+}
+
+/* In granules, each of them data or a hole as a whole. */
 static int plan_granules(struct job *job, uint64_t offset, uint64_t length, const struct ranges *data)
 {
-	uint64_t end = offset + length, stop;
-	const struct gmem_range *next;
+	uint64_t end = offset + length, stop, same;
+	bool hole;
 	int err = 0;
 
 	for (; !err && offset < end; offset = stop) {
-		stop = end - offset > job->granule ? offset + job->granule : end;
-		next = data ? gmem_ranges_find(data, offset) : NULL;
+		same = stop = end - offset > job->granule ? offset + job->granule : end;
+		hole = find_layer(job, data, offset, &same) < 0 && same == stop;
 		err = gmem_job_add_piece(job, &(struct piece) {
-			.offset = offset,
-			.length = stop - offset,
-			.hole = data && (!next || next->offset >= stop),
+			.offset = offset, .length = stop - offset, .hole = hole,
 		});
 	}
 	return err;
@@ -163,32 +185,21 @@ static int plan_granules(struct job *job, uint64_t offset, uint64_t length, cons
 static int plan_range(struct job *job, uint64_t offset, uint64_t length, const struct ranges *data)
 {
 	uint64_t end = offset + length, stop;
-	const struct gmem_range *next;
-	struct piece piece;
-	int err;
+	int layer, err = 0;
 
 	if (job->granule)
 		return plan_granules(job, offset, length, data);
-	for (; offset < end; offset = stop) {
+	for (; !err && offset < end; offset = stop) {
 		stop = end;
-		piece = (struct piece) { .offset = offset };
-		if (data) {
-			next = gmem_ranges_find(data, offset);
-			piece.hole = !next || next->offset > offset;
-			if (next && piece.hole && next->offset < end)
-				stop = next->offset;
-			else if (next && !piece.hole && next->offset + next->length < end)
-				stop = next->offset + next->length;
-		}
-		if (!piece.hole && stop - offset > job->g->chunk)
+		layer = find_layer(job, data, offset, &stop);
+		if (layer >= 0 && stop - offset > job->g->chunk)
 			stop = offset + job->g->chunk;
-
-		piece.length = stop - offset;
-		err = gmem_job_add_piece(job, &piece);
-		if (err)
-			return err;
+		err = gmem_job_add_piece(job, &(struct piece) {
+			.offset = offset, .length = stop - offset, .hole = layer < 0,
+			.source = layer < 0 ? 0 : layer,
+		});
 	}
-	return 0;
+	return err;
 }
 
 /*

@@ -25,6 +25,7 @@ static const struct {
 } sources[] = {
 	[FROM_BUFFER] = { .why = "a buffer has nothing to read from: use write or mmap" },
 	[FROM_FILE] = { .sendfile = true, .io_uring = true },
+	[FROM_LAYERS] = { .why = "layers are read page by page: use write or mmap" },
 	[FROM_STREAM] = { .io_uring = true, .why = "a stream's chunks are not whole pages: use write, mmap or io_uring" },
 	[FROM_ZSTD] = { .why = "a compressed image has to be decompressed in between: use write or mmap" },
 	[ON_DEMAND] = { .why = "on demand it is write or mmap" },

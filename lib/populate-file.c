@@ -9,10 +9,8 @@
 
 #include "internal.h"
 
-uint64_t gmem_file_at(const struct job *job, uint64_t offset)
+uint64_t gmem_file_at(const struct job *job, const struct file *source, uint64_t offset)
 {
-	const struct file *source = job->source;
-
 	return source->offset + (offset - job->target.offset);
 }
 
@@ -23,10 +21,10 @@ int gmem_file_fail(struct job *job, ssize_t n, uint64_t at)
 	return gmem_fail(job->g, -ENODATA, "the source ends at %#" PRIx64 " now: it shrank meanwhile", at);
 }
 
-size_t gmem_file_want(const struct job *job, uint64_t offset, size_t length)
+size_t gmem_file_want(const struct job *job, const struct file *source, uint64_t offset, size_t length)
 {
-	const struct file *source = job->source;
-	uint64_t left = source->length - (offset - job->target.offset);
+	uint64_t before = offset - job->target.offset;
+	uint64_t left = before < source->length ? source->length - before : 0;
 
 	return left < length ? left : length;
 }
@@ -37,9 +35,9 @@ size_t gmem_file_want(const struct job *job, uint64_t offset, size_t length)
  */
 static int read_pages(struct worker *w, char *buffer, uint64_t offset, size_t length)
 {
-	const struct file *source = w->job->source;
-	size_t want = gmem_file_want(w->job, offset, length), got = 0;
-	uint64_t at = gmem_file_at(w->job, offset);
+	const struct file *layers = w->job->source, *source = &layers[w->piece->source];
+	size_t want = gmem_file_want(w->job, source, offset, length), got = 0;
+	uint64_t at = gmem_file_at(w->job, source, offset);
 	ssize_t n;
 
 	while (got < want) {
@@ -106,7 +104,7 @@ static int splice_pages(struct worker *w, const int pipe[2], uint64_t offset, ui
 {
 	const struct file *source = w->job->source;
 	size_t page = w->job->g->page, in_pipe = 0;
-	off_t from = gmem_file_at(w->job, offset), to = offset;
+	off_t from = gmem_file_at(w->job, source, offset), to = offset;
 	uint64_t end = from + length;
 	ssize_t n;
 	int err;
@@ -159,7 +157,7 @@ static int splice_work(struct worker *w)
 			err = gmem_worker_put_zeros(w, w->piece->offset, w->piece->length);
 			continue;
 		}
-		want = gmem_file_want(job, w->piece->offset, w->piece->length);
+		want = gmem_file_want(job, job->source, w->piece->offset, w->piece->length);
 		whole = want / page * page;
 		err = splice_pages(w, pipe, w->piece->offset, whole);
 		if (!err && want > whole)
@@ -170,10 +168,9 @@ static int splice_work(struct worker *w)
 	return err;
 }
 
-/* Where the source has data, in terms of the target. */
-static int find_data(struct job *job, struct ranges *data)
+/* Where a file has data, in terms of the target. */
+static int find_data(struct job *job, const struct file *source, struct ranges *data)
 {
-	const struct file *source = job->source;
 	uint64_t end = source->offset + source->length, from, to;
 	size_t page = job->g->page;
 	off_t at = source->offset, hole;
@@ -203,19 +200,35 @@ static int find_data(struct job *job, struct ranges *data)
 	return 0;
 }
 
+/* The same of all layers; -ESPIPE: there is no telling. */
+static int find_layers(struct job *job, struct ranges *data)
+{
+	const struct file *layers = job->source;
+	const struct gmem *g = job->g;
+	int i, err = 0;
+
+	/* To verify at once is to read all. */
+	if (job->nr_layers == 1 && g->verify && (job->compare_at_once || !g->overwrite))
+		return -ESPIPE;
+	for (i = 0; i < job->nr_layers && !err; i++)
+		err = layers[i].own < 0 ? -ESPIPE : find_data(job, &layers[i], &data[i]);
+	return err;
+}
+
 int gmem_file_plan(struct job *job)
 {
-	const struct file *source = job->source;
-	const struct gmem *g = job->g;
-	bool ask = source->own >= 0 && !(g->verify && (job->compare_at_once || !g->overwrite));
-	struct ranges data = { 0 };
-	int err = ask ? find_data(job, &data) : -ESPIPE;
+	struct ranges *data = calloc(job->nr_layers, sizeof(*data));
+	int err = data ? find_layers(job, data) : -ENOMEM, i;
 
 	if (err == -ENOMEM)
 		gmem_fail(job->g, err, "out of memory");
+	else if (err && job->nr_layers > 1)
+		gmem_fail(job->g, -EOPNOTSUPP, "the layers do not tell where they have holes: %s", strerror(-err));
 	else
-		err = gmem_job_plan(job, err ? NULL : &data);	/* it cannot tell: all of it is data */
-	free(data.range);
+		err = gmem_job_plan(job, err ? NULL : data);	/* it cannot tell: all of it is data */
+	for (i = 0; data && i < job->nr_layers; i++)
+		free(data[i].range);
+	free(data);
 	return err;
 }
 
@@ -238,7 +251,7 @@ static int file_length(struct gmem *g, struct file *source)
 }
 
 /* O_DIRECT where it can be had: not every file system has it, or at any offset. */
-void gmem_file_open(struct job *job, struct file *source)
+static void open_own(struct job *job, struct file *source)
 {
 	int flags = job->g->direct && source->offset % job->g->page == 0 ? O_DIRECT : 0;
 
@@ -247,43 +260,50 @@ void gmem_file_open(struct job *job, struct file *source)
 		flags = 0;
 		source->own = gmem_reopen(source->fd, 0);
 	}
-	if (source->own >= 0) {
-		job->direct = flags;
+	if (source->own >= 0)
 		source->fd = source->own;
-	}
-	job->source = source;
+	job->direct = source->own >= 0 && flags;
+}
+
+void gmem_file_open(struct job *job, struct file *layers, int n)
+{
+	int i;
+
+	for (i = 0; i < n; i++)
+		open_own(job, &layers[i]);
+	job->source = layers;
+	job->nr_layers = n;
 	job->work = gmem_file_work;
 }
 
-void gmem_file_close(struct file *source)
+void gmem_file_close(struct file *layers, int n)
 {
-	if (source->own >= 0)
-		close(source->own);
+	while (n--)
+		if (layers[n].own >= 0)
+			close(layers[n].own);
 }
 
-static int populate(struct job *job, int fd, uint64_t offset, struct file *source)
+static int populate(struct job *job, int fd, uint64_t offset, struct file *layers, int n, uint64_t total)
 {
 	struct gmem *g = job->g;
 	uint64_t length;
 	int err;
 
-	err = file_length(g, source);
+	err = gmem_round_up_to_page(g, total, &length);
 	if (!err)
-		err = gmem_round_up_to_page(g, source->length, &length);
-	if (!err)
-		err = gmem_target_open(g, &job->target, FROM_FILE, fd, offset, length);
+		err = gmem_target_open(g, &job->target, n > 1 ? FROM_LAYERS : FROM_FILE, fd, offset, length);
 	if (err)
 		return err;
 
 	job->total = length;
-	gmem_file_open(job, source);
+	gmem_file_open(job, layers, n);
 	if (job->target.method == GMEM_METHOD_SENDFILE)
 		job->work = splice_work;
 	else if (job->target.method == GMEM_METHOD_IO_URING)
 		job->work = gmem_uring_file;
 	err = gmem_file_plan(job);
 	err = err ?: gmem_job_run(job, UINT_MAX);
-	gmem_file_close(source);
+	gmem_file_close(layers, n);
 	return err;
 }
 
@@ -294,5 +314,40 @@ EXPORT int gmem_populate_file(struct gmem *g, int fd, uint64_t offset,
 	struct job job;
 	int err = gmem_job_begin(&job, g, offset);
 
-	return err ?: gmem_job_end(&job, populate(&job, fd, offset, &file));
+	if (err)
+		return err;
+	err = file_length(g, &file);
+	return gmem_job_end(&job, err ?: populate(&job, fd, offset, &file, 1, file.length));
+}
+
+/* A page is all of one layer: none may end within one. The largest is as large as all. */
+static int layers_length(struct gmem *g, struct file *layers, const int *fds, int n, uint64_t *total)
+{
+	int i, err = 0;
+
+	*total = 0;
+	for (i = 0; i < n && !err; i++) {
+		layers[i] = (struct file) { .fd = fds[i], .own = -1, .length = GMEM_ALL };
+		err = file_length(g, &layers[i]);
+		if (!err && layers[i].length % g->page)
+			err = gmem_fail(g, -EINVAL, "layer %d has %" PRIu64 " bytes, which are not whole pages", i, layers[i].length);
+		if (!err && layers[i].length > *total)
+			*total = layers[i].length;
+	}
+	return err;
+}
+
+EXPORT int gmem_populate_layers(struct gmem *g, int fd, uint64_t offset, const int *fds, size_t n)
+{
+	struct file layers[GMEM_MAX_LAYERS];
+	struct job job;
+	uint64_t total;
+	int err = gmem_job_begin(&job, g, offset);
+
+	if (err)
+		return err;
+	if (!n || n > GMEM_MAX_LAYERS)
+		err = gmem_fail(g, -EINVAL, "%zu layers: there can be 1 to %d", n, GMEM_MAX_LAYERS);
+	err = err ?: layers_length(g, layers, fds, n, &total);
+	return gmem_job_end(&job, err ?: populate(&job, fd, offset, layers, n, total));
 }

@@ -148,7 +148,7 @@ static void read_file(struct pipeline *p, struct slot *s)
 {
 	const struct file *source = p->w->job->source;
 
-	submit_read(p, s, source->fd, s->length - s->got, gmem_file_at(p->w->job, s->offset) + s->got, 0);
+	submit_read(p, s, source->fd, s->length - s->got, gmem_file_at(p->w->job, source, s->offset) + s->got, 0);
 }
 
 /* Begin to read as many pieces as there is room for. */
@@ -202,10 +202,10 @@ static int file_loop(struct pipeline *p)
 			continue;
 		}
 		if (n <= 0)
-			return gmem_file_fail(job, n, gmem_file_at(job, s->offset) + s->got);
+			return gmem_file_fail(job, n, gmem_file_at(job, job->source, s->offset) + s->got);
 
 		s->got += n;
-		want = gmem_file_want(job, s->offset, s->length);
+		want = gmem_file_want(job, job->source, s->offset, s->length);
 		if (s->got < want) {
 			read_file(p, s);
 			continue;

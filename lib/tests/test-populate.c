@@ -671,6 +671,72 @@ static void test_unreadable_target(void **state)
 	end(g);
 }
 
+static void put(int layer, char *expected, const char *bytes, size_t length, uint64_t at)
+{
+	assert_int_equal(pwrite(layer, bytes, length, at), length);
+	memcpy(expected + at, bytes, length);
+}
+
+/* One image upon the other: a page is the last's that has it, or a hole of all. */
+static void test_layers(void **state)
+{
+	const struct param *p = *state;
+	const size_t size = 6 * CHUNK;
+	bool refused = must_refuse(p) || p->method >= GMEM_METHOD_SENDFILE;
+	const struct gmem_range first = { 4 * CHUNK + page, page };
+	struct gmem *g = begin();
+	char *bytes[3], *expected = calloc(1, size);
+	int layers[3], fd, source;
+	unsigned int i, threads;
+
+	for (i = 0; i < 3; i++) {
+		bytes[i] = make_bytes(CHUNK, i);
+		layers[i] = make_file(NULL, (4 + i) * CHUNK);
+	}
+	/* The base has two chunks, the next a page of one and one between them, the last its end. */
+	put(layers[0], expected, bytes[0], CHUNK, 0);
+	put(layers[0], expected, bytes[0], CHUNK, 3 * CHUNK);
+	put(layers[1], expected, bytes[1], page, 3 * page);
+	put(layers[1], expected, bytes[1], CHUNK, 2 * CHUNK);
+	put(layers[1], expected, bytes[1], page, 3 * CHUNK);
+	put(layers[2], expected, bytes[2], page, 3 * CHUNK);
+	put(layers[2], expected, bytes[2], 2 * page, 5 * CHUNK + page);
+
+	assert_ok(g, gmem_set_method(g, p->method));
+	assert_ok(g, gmem_set_verify(g, true));
+	for (threads = 1; threads <= 3; threads += 2) {
+		fd = make_target(p->kind, size + page);
+		assert_ok(g, gmem_set_threads(g, threads));
+		assert_ok(g, gmem_set_order(g, &first, threads == 3));
+		if (refused) {
+			assert_fails(g, gmem_populate_layers(g, fd, page, layers, 3), -EOPNOTSUPP, "method");
+		} else {
+			assert_ok(g, gmem_populate_layers(g, fd, page, layers, 3));
+			assert_done(g, page, size);
+			assert_int_equal(gmem_stats(g)->pages_written, 3 * CHUNK / page + 2);
+			assert_int_equal(gmem_stats(g)->pages_written, populated_pages(g, fd));
+			assert_target(fd, page, expected, size);
+		}
+		close(fd);
+	}
+
+	fd = make_target(p->kind, size);
+	source = make_file(NULL, page + 1);
+	assert_ok(g, gmem_set_method(g, GMEM_METHOD_AUTO));
+	assert_fails(g, gmem_populate_layers(g, fd, 0, layers, 0), -EINVAL, "1 to 64");
+	assert_fails(g, gmem_populate_layers(g, fd, 0, layers, GMEM_MAX_LAYERS + 1), -EINVAL, "1 to 64");
+	assert_fails(g, gmem_populate_layers(g, fd, 0, &source, 1), -EINVAL, "whole pages");
+	assert_int_equal(populated_pages(g, fd), 0);
+	close(source);
+	close(fd);
+	for (i = 0; i < 3; i++) {
+		free(bytes[i]);
+		close(layers[i]);
+	}
+	free(expected);
+	end(g);
+}
+
 /* What is there already is left alone, and counted; zeros as well as data. */
 static void test_keep(void **state)
 {
@@ -905,7 +971,7 @@ static void test_position(void **state)
 	end(g);
 }
 
-#define MAX_TESTS	256
+#define MAX_TESTS	512
 
 static struct CMUnitTest tests[MAX_TESTS];
 static struct param params[MAX_TESTS];
@@ -941,6 +1007,7 @@ int main(void)
 			add("verify", test_verify, kind, method);
 			add("verify a lying source", test_lying_source, kind, method);
 			add("no overwriting", test_keep, kind, method);
+			add("layers", test_layers, kind, method);
 			add("file position", test_position, kind, method);
 			add("buffer", test_buffer, kind, method);
 		}

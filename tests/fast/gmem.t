@@ -137,6 +137,21 @@ else
 	json "r['ok'] and r['format'] == 'raw' and r['bytes'] % 4096 == 0" load --json --pad -f raw "$image.zst"
 	fails 1 "whole pages" load -f raw "$image.zst"
 	fails 1 "no zstd image" load -f zstd -s 64M "$image"
+	# A base, and what changed since: twice.
+	truncate -s 46M "$work/one" "$work/two"
+	head -c 8K /dev/urandom | dd of="$work/one" bs=4K seek=1 conv=notrunc status=none
+	head -c 8K /dev/urandom | dd of="$work/two" bs=4K seek=2 conv=notrunc status=none
+	head -c 4K /dev/urandom | dd of="$work/two" bs=4K seek=11775 conv=notrunc status=none
+	cp "$image" "$work/merged" && truncate -s 46M "$work/merged"
+	dd if="$work/one" of="$work/merged" bs=4K skip=1 seek=1 count=1 conv=notrunc status=none
+	dd if="$work/two" of="$work/merged" bs=4K skip=2 seek=2 count=2 conv=notrunc status=none
+	dd if="$work/two" of="$work/merged" bs=4K skip=11775 seek=11775 count=1 conv=notrunc status=none
+	check "layers: $(du -k "$work/one" | cut -f 1) KiB upon the image, and more" "$gmem" exec -q -s 46M -- sh -c \
+		"'$gmem' load -q --verify --fd 3 -l '$work/one' --layer '$work/two' '$image' && build/user/lib/tests/compare 3 0 '$work/merged'"
+	json "r['ok'] and r['bytes'] == 46 << 20 and r['pages_written'] == 2049" load --json --layer "$work/one" --layer "$work/two" "$image"
+	fails 1 "compressed" load --layer "$image.zst" "$image"
+	fails 1 "a raw image, a file" load -s 64M --layer "$work/one" "$image.zst"
+
 	# What begins with a frame to be skipped, as pzstd writes it; and what is something else.
 	(printf '\x50\x2a\x4d\x18\x04\x00\x00\x00abcd' && cat "$image.zst") >"$work/pzstd"
 	json "r['ok'] and r['format'] == 'zstd' and r['bytes'] == 45 << 20 and r['verified']" load --json --verify "$work/pzstd"
