@@ -18,6 +18,36 @@ program rust >"$work/prefetch.rs"
 check_silent "the C program compiles" gcc -std=gnu11 -O2 -Wall -Wextra -Werror -o "$work/vmm" "$work/vmm.c"
 check_silent "the Rust program compiles" rustc -D warnings -o "$work/prefetch" "$work/prefetch.rs"
 
+# Of each operation on a memfd, no system call that the table of docs/vmm.md does not have.
+documented() {	# ROW...
+	local row
+	for row in any "examining the guest_memfd" "$@"; do
+		grep "^| $row " docs/vmm.md | cut -d '|' -f 3 | tr -d ' ' | tr , '\n'
+	done
+	# Memory and threads.
+	printf '%s\n' brk mmap munmap mprotect madvise clone clone3 rt_sigaction set_robust_list rseq futex exit getrandom prctl
+}
+made() {	# OPERATION
+	strace -f -qq -o "$work/trace" build/user/lib/tests/syscalls "$1" &&
+		sed -n '/"begin"/,/"end"/p' "$work/trace" | sed -nE 's/^[0-9]+ +(<\.\.\. )?([a-z0-9_]+).*/\2/p' | sort -u
+}
+lib/build user >/dev/null
+while IFS=: read -r operation rows; do
+	IFS=, read -ra rows <<<"${rows//=/:}"
+	made "$operation" >"$work/made" || not_ok "$operation works" "$(tail -n 3 "$work/trace")"
+	grep -vxFf <(documented "${rows[@]}") "$work/made" >"$work/more" || true
+	check_silent "the system calls of $operation" cat "$work/more"
+done <<-'END'
+	probe:gmem_probe()
+	write:populating= write,from a file
+	mmap:populating= mmap,from a file
+	sendfile:populating= sendfile,from a file
+	io_uring:populating= io_uring,populating= write,from a file
+	stream:populating= write,from a stream
+	verify:populating= write,from a file,verifying
+	demand:populating= write,from a file
+END
+
 lab/root "$work/root" "$work/vmm" "$work/prefetch"
 head -c 3M /dev/urandom >"$work/image"
 says "they populate guest memory, and prefetch what is absent" 0 $'write\\(\\): 0.*3141632 of 3145728 bytes' \
