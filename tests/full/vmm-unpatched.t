@@ -3,4 +3,4 @@
 # gmem run and gmem snapshot, with real guests, in the lab, on the kernel
 # without the change, whose guest_memfd is mapped and copied to.
 # needs: stock minutes=4
-exec "$(dirname "$(readlink -f "$0")")/../vmm-run" mmap --unpatched
+exec "$(dirname "$(readlink -f "$0")")/../vmm-run" --unpatched vmm mmap

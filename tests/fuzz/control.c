@@ -2,8 +2,9 @@
 /*
  * Requests to gmem run's control socket: any message, with any descriptors, or none,
  * on a machine with any pages in its memory. Each is answered, or the client has
- * left; the machine ends only when it was saved and asked to; if it says "ok" the
- * image is its memory; no descriptor that came along is kept.
+ * left; the machine ends only when it was saved, asked to, and told that the files
+ * have their names; if it says "saved" the image is its memory; no descriptor that
+ * came along is kept.
  */
 #include <fcntl.h>
 #include <signal.h>
@@ -11,7 +12,8 @@
 #include "machine.h"
 #include "vmm/control.c"
 
-#define PAGES	8
+#define PAGES	8		/* with something in them, and then up to the mark */
+#define MEMORY	(IMAGE_MARK + PAGE)
 
 static bool save_fails;
 
@@ -86,13 +88,13 @@ static bool read_answer(int client)
 		text[n] = '\0';
 		MUST(strlen(text) == (size_t)n && !strchr(text, '\n'));
 	} while (!strncmp(text, "progress ", 9));
-	MUST(!strncmp(text, "ok ", 3) || !strncmp(text, "error ", 6));
-	return text[0] == 'o';
+	MUST(!strncmp(text, "saved ", 6) || !strncmp(text, "error ", 6));
+	return text[0] == 's';
 }
 
 static void must_be_memory(const struct vmm *vmm, int image)
 {
-	static uint8_t bytes[PAGES * PAGE];
+	static uint8_t bytes[MEMORY];
 
 	MUST(pread(image, bytes, sizeof(bytes), 0) == sizeof(bytes));
 	MUST(!memcmp(bytes, vmm->mem.view, sizeof(bytes)));
@@ -105,10 +107,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 	int before = next_descriptor(), ends[2], fds[4];
 	uint8_t form = take(&in, 1), pages = take(&in, 1);
 	size_t n = take(&in, 1) % 5, len;
-	struct request r = { .image = -1, .state = -1 };
+	struct request r = { .image = { .fd = -1, .progress = tell_progress }, .state = -1 };
 	const char *text = texts[form & 3];
 	struct vmm vmm;
-	bool good, stop, known;
+	bool good, stop, named, known;
 
 	signal(SIGPIPE, SIG_IGN);		/* as vmm_run() does */
 	save_fails = form & 4;
@@ -116,7 +118,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 		fds[i] = make_descriptor(take(&in, 1));
 		MUST(fds[i] >= 0);
 	}
-	make_machine(&vmm, PAGES * PAGE, 1);
+	make_machine(&vmm, MEMORY, 1);
+	/* This is the thread that serves the client, whose errors are its own. */
+	vmm.control.busy = true;
+	vmm.control.thread = pthread_self();
 	for (int i = 0; i < PAGES; i++)
 		if (pages & 1 << i)
 			memset(vmm.mem.view + i * PAGE, i % 3 ? i : 0, PAGE);
@@ -129,7 +134,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 	}
 	if (len)
 		send_request(ends[1], text, len, fds, n);
-	if (form & 0x10 || !len)
+	named = form & 0x40 && len;
+	if (named)
+		send_request(ends[1], "named", 5, NULL, 0);
+	/* Else the machine would wait for that. */
+	if (form & 0x10 || !named)
 		shutdown(ends[1], SHUT_WR);
 	if (form & 0x20) {
 		close(ends[1]);
@@ -145,13 +154,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 		MUST(!good || (known && n >= 2 && !save_fails));
 		if (good)
 			must_be_memory(&vmm, fds[0]);
-		MUST(vmm.outcome == (good && stop ? VMM_STOPPED : VMM_RUNNING));
+		MUST(vmm.outcome == (good && stop && named ? VMM_STOPPED : VMM_RUNNING));
 	} else {
 		MUST(vmm.outcome == VMM_RUNNING);
 	}
 	MUST(!vmm.pauses);
-	if (r.image >= 0)
-		close(r.image);
+	if (r.image.fd >= 0)
+		close(r.image.fd);
 	if (r.state >= 0)
 		close(r.state);
 	close(ends[0]);

@@ -13,9 +13,11 @@
 
 #define NR_CPUS		2
 #define MEMORY		(16 * PAGE)
+#define SIZE_OF_MUCH	(sizeof(struct kvm_xsave) + 64)	/* XSAVE, and nested state */
 
 static struct input answers;		/* of KVM */
 static uint64_t given, taken;		/* sums of what KVM gave, and was given */
+static const uint32_t tsc_khz = 2000000;
 static bool playing_save;
 static unsigned int settled;		/* processors whose KVM_GET_MP_STATE is not kept */
 
@@ -37,7 +39,7 @@ static bool refuses(void)
 /* The bytes that the kernel would read, all of them. */
 static void add(uint64_t *sum, const void *bytes, size_t size)
 {
-	*sum = *sum * 31 + checksum(bytes, size);
+	*sum = add_to_checksum(*sum, bytes, size);
 }
 
 static int supported_cpuid(struct kvm_cpuid2 *cpuid)
@@ -89,6 +91,38 @@ static int access_msr(unsigned long request, struct kvm_msrs *msrs)
 	return 1;
 }
 
+static int access_register(unsigned long request, const struct kvm_one_reg *reg)
+{
+	void *value = (void *)(uintptr_t)reg->addr;
+
+	MUST(reg->id == REG_GUEST_SSP);
+	if (request == KVM_GET_ONE_REG) {
+		fill(value, 8);
+		add(&given, value, 8);
+	} else {
+		if (refuses())
+			return -1;
+		add(&taken, value, 8);
+	}
+	return 0;
+}
+
+/* As large as it says. */
+static int access_nested(unsigned long request, struct kvm_nested_state *nested)
+{
+	if (request == KVM_GET_NESTED_STATE) {
+		MUST(nested->size == SIZE_OF_MUCH);
+		fill(nested, SIZE_OF_MUCH);
+		nested->size = sizeof(*nested) + take(&answers, 1);
+		add(&given, nested, nested->size);
+	} else {
+		if (refuses())
+			return -1;
+		add(&taken, nested, nested->size);
+	}
+	return 0;
+}
+
 static int play_kvm(int fd, unsigned long request, void *arg)
 {
 	struct kvm_cpuid2 *cpuid = arg;
@@ -98,7 +132,21 @@ static int play_kvm(int fd, unsigned long request, void *arg)
 	MUST(fd <= FAKE_CPU + NR_CPUS);
 	switch (request) {
 	case KVM_CHECK_EXTENSION:
-		return sizeof(struct kvm_xsave) + 64;
+		return SIZE_OF_MUCH;
+	case KVM_GET_TSC_KHZ:
+		add(&given, &tsc_khz, sizeof(tsc_khz));
+		return tsc_khz;
+	case KVM_SET_TSC_KHZ:
+		if (refuses())
+			return -1;
+		add(&taken, &(uint32_t){ (uintptr_t)arg }, sizeof(uint32_t));
+		return 0;
+	case KVM_GET_ONE_REG:
+	case KVM_SET_ONE_REG:
+		return access_register(request, arg);
+	case KVM_GET_NESTED_STATE:
+	case KVM_SET_NESTED_STATE:
+		return access_nested(request, arg);
 	case KVM_GET_SUPPORTED_CPUID:
 		return supported_cpuid(cpuid);
 	case KVM_GET_MSR_INDEX_LIST:
@@ -116,17 +164,17 @@ static int play_kvm(int fd, unsigned long request, void *arg)
 	case KVM_SET_MSRS:
 		return access_msr(request, arg);
 	case KVM_GET_XSAVE2:
-		size = sizeof(struct kvm_xsave) + 64;
+		size = SIZE_OF_MUCH;
 		fill(arg, size);
 		add(&given, arg, size);
 		return 0;
 	case KVM_SET_XSAVE:
-		size = sizeof(struct kvm_xsave) + 64;	/* as it is with XSAVE2 */
+		size = SIZE_OF_MUCH;	/* as it is with XSAVE2 */
 		break;
 	case KVM_IRQ_LINE:
 		return 0;
 	}
-	MUST(size && size <= sizeof(struct kvm_xsave) + 64);
+	MUST(size && size <= SIZE_OF_MUCH);
 	/* Both of the chips' have the wrong direction. */
 	if (_IOC_DIR(request) == _IOC_READ && request != KVM_SET_IRQCHIP) {
 		fill(arg, size);
@@ -156,9 +204,10 @@ static void put_header(FILE *to, const uint8_t *bytes, size_t size)
 {
 	struct state_header h = {
 		.magic = STATE_MAGIC, .version = STATE_VERSION, .nr_cpus = NR_CPUS, .mem_size = MEMORY,
-		.size = sizeof(h) + size, .checksum = checksum(bytes, size),
+		.size = sizeof(h) + size,
 	};
 
+	h.checksum = checksum(&h, bytes, size);
 	fwrite(&h, sizeof(h), 1, to);
 	fwrite(bytes, 1, size, to);
 }
@@ -174,6 +223,12 @@ static size_t right_size(uint32_t type, struct input *in)
 		return sizeof(struct kvm_msrs) + choose(in, 8) * sizeof(struct kvm_msr_entry);
 	case RECORD_XSAVE:
 		return sizeof(struct kvm_xsave) + choose(in, 2) * 64;
+	case RECORD_NESTED:
+		return sizeof(struct kvm_nested_state) + choose(in, 64);
+	case RECORD_TSC_KHZ:
+		return sizeof(uint32_t);
+	case RECORD_SHADOW_STACK:
+		return sizeof(uint64_t);
 	case RECORD_SERIAL:
 		return sizeof(struct serial_regs);
 	case RECORD_PM1_ENABLE:
@@ -198,6 +253,8 @@ static void put_planned(struct writer *w, struct input *in)
 	/* What counts its entries does so rightly, mostly. */
 	if (!(form & 0x40) && type == RECORD_CPUID)
 		*(uint32_t *)bytes = (size - 8) / sizeof(struct kvm_cpuid_entry2);
+	if (!(form & 0x40) && type == RECORD_NESTED)
+		((struct kvm_nested_state *)bytes)->size = size;
 	w->cpu = form & 0x80 ? take(in, 1) : 0;
 	put(w, type, bytes, size);
 }
@@ -264,6 +321,7 @@ static void restore(struct vmm *vmm, int fd)
 static void save_and_restore(struct input *in)
 {
 	int fd = make_file("", 0);
+	struct snapshot snapshot = { .pages = 3, .id = "what they share" };
 	struct vmm from, to;
 
 	make_machine(&from, MEMORY, NR_CPUS);
@@ -275,7 +333,7 @@ static void save_and_restore(struct input *in)
 	answers = *in;
 	given = taken = settled = 0;
 	playing_save = true;
-	MUST(!state_save(&from, fd));
+	MUST(!state_save(&from, fd, &snapshot));
 	playing_save = false;
 	answers.left = 0;
 	restore(&to, fd);

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
+/*
+ * What a shell cannot do to gmem run, in the lab:
+ *
+ *   vmm-helper block SIGNAL COMMAND...   run it with that signal blocked
+ *   vmm-helper limit PID BYTES           no file of that process may be larger
+ *   vmm-helper poison PID TEXT           a memory error in a page that begins with that,
+ *                                        of guest memory that the process has mapped
+ *   vmm-helper stop FIFO TEXT            read up to that, then no more, and stay
+ *   vmm-helper spin                      a virtual machine that runs, for good
+ */
+#include <err.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/kvm.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define PAGE	4096ul
+
+static void block(char **argv)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, atoi(argv[0]));
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	execvp(argv[1], argv + 1);
+	err(127, "%s", argv[1]);
+}
+
+static void limit(pid_t pid, rlim_t bytes)
+{
+	struct rlimit limit = { bytes, bytes };
+
+	if (prlimit(pid, RLIMIT_FSIZE, &limit, NULL))
+		err(1, "prlimit");
+}
+
+static int open_proc(const char *pid, const char *file)
+{
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%s/%s", pid, file);
+	fd = open(path, O_RDONLY);
+	if (fd < 0)
+		err(1, "%s", path);
+	return fd;
+}
+
+/* EBUSY: somebody has the page yet, which is bad memory all the same. */
+static void corrupt(uint64_t pfn)
+{
+	static const char path[] = "/sys/kernel/debug/hwpoison/corrupt-pfn";
+	FILE *f = fopen(path, "w");
+
+	if (!f || fprintf(f, "%llu", (unsigned long long)pfn) < 0 || (fclose(f) && errno != EBUSY))
+		err(1, "%s", path);
+}
+
+static void poison(const char *pid, const char *text)
+{
+	FILE *maps = fdopen(open_proc(pid, "maps"), "r");
+	int mem = open_proc(pid, "mem"), map = open_proc(pid, "pagemap");
+	unsigned long from, to;
+	char line[512], head[64];
+
+	while (fgets(line, sizeof(line), maps)) {
+		if (!strstr(line, "kvm-gmem") || sscanf(line, "%lx-%lx", &from, &to) != 2)
+			continue;
+		for (; from < to; from += PAGE) {
+			uint64_t entry = 0;
+
+			if (pread(mem, head, sizeof(head), from) != sizeof(head) ||
+			    memcmp(head, text, strlen(text)) ||
+			    pread(map, &entry, 8, from / PAGE * 8) != 8 || !(entry >> 63))
+				continue;
+			corrupt(entry & ((1ull << 55) - 1));
+			return;
+		}
+	}
+	errx(1, "no page begins with %s", text);
+}
+
+static void stop(const char *fifo, const char *text)
+{
+	int in = open(fifo, O_RDONLY);
+	char seen[64] = "", c;
+	size_t len = strlen(text);
+
+	fcntl(in, F_SETPIPE_SZ, PAGE);
+	while (read(in, &c, 1) == 1) {
+		memmove(seen, seen + 1, len - 1);
+		seen[len - 1] = c;
+		if (!memcmp(seen, text, len))
+			pause();
+	}
+	errx(1, "the end, and no %s", text);
+}
+
+static void spin(void)
+{
+	int kvm = open("/dev/kvm", O_RDWR), vm = ioctl(kvm, KVM_CREATE_VM, 0), cpu;
+	uint8_t *page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct kvm_userspace_memory_region memory = {
+		.guest_phys_addr = PAGE, .memory_size = PAGE, .userspace_addr = (uintptr_t)page,
+	};
+	struct kvm_regs regs = { .rip = PAGE, .rflags = 2 };
+	struct kvm_sregs sregs;
+
+	memcpy(page, "\xff\x06\x10\x10\xeb\xfa", 6);		/* incw 0x1010; jmp back */
+	if (vm < 0 || ioctl(vm, KVM_SET_USER_MEMORY_REGION, &memory))
+		err(1, "KVM");
+	cpu = ioctl(vm, KVM_CREATE_VCPU, 0);
+	ioctl(cpu, KVM_GET_SREGS, &sregs);
+	sregs.cs.base = sregs.cs.selector = 0;
+	sregs.ds.base = sregs.ds.selector = 0;
+	if (ioctl(cpu, KVM_SET_SREGS, &sregs) || ioctl(cpu, KVM_SET_REGS, &regs))
+		err(1, "KVM");
+	if (!fork()) {
+		uint16_t was = 0;
+
+		/* It runs as long as this says so. */
+		for (unsigned int n = 0;; n += was != *(volatile uint16_t *)(page + 16)) {
+			was = *(volatile uint16_t *)(page + 16);
+			printf("spun %u\n", n);
+			fflush(stdout);
+			usleep(200000);
+		}
+	}
+	while (ioctl(cpu, KVM_RUN, 0) >= 0)
+		;
+	err(1, "KVM_RUN");
+}
+
+int main(int argc, char **argv)
+{
+	const char *what = argc > 1 ? argv[1] : "";
+
+	if (!strcmp(what, "block") && argc > 3)
+		block(argv + 2);
+	else if (!strcmp(what, "limit") && argc == 4)
+		limit(atoi(argv[2]), atoll(argv[3]));
+	else if (!strcmp(what, "poison") && argc == 4)
+		poison(argv[2], argv[3]);
+	else if (!strcmp(what, "stop") && argc == 4)
+		stop(argv[2], argv[3]);
+	else if (!strcmp(what, "spin") && argc == 2)
+		spin();
+	else
+		errx(2, "see the source");
+	return 0;
+}
