@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
-# The form of what we write: shellcheck for scripts, checkpatch for the kernel.
+# The form of what we write: shellcheck for scripts, checkpatch for the kernel, and who
+# may include whom.
 
 # shellcheck source=lab/lib.sh
 . "$(dirname "$(readlink -f "$0")")/../../lab/lib.sh"
@@ -10,6 +11,12 @@ cd "$root"
 
 mapfile -t scripts < <(git ls-files -z --cached --others --exclude-standard | xargs -0 grep -lE -m1 '^#!/bin/(ba)?sh|shellcheck shell=' --)
 check_silent "shellcheck: ${#scripts[@]} scripts" shellcheck -x "${scripts[@]}"
+
+# circles DIR: NAME.c and NAME.h are one; who includes whom goes round in none.
+circles() {
+	grep -oE '^#include "[^"/]*"' "$1"/*.[ch] | sed -E 's|^[^:]*/(.*)\.[ch]:.*"(.*)\.h"|\1 \2|' | grep -vE '^(.*) \1$' | { tsort >/dev/null; } 2>&1
+}
+check_silent "no circle of includes in vmm/" circles vmm
 
 # FILE_PATH_CHANGES asks whether MAINTAINERS needs an entry for a new file: all
 # of ours are in directories that it has. UNKNOWN_COMMIT_ID asks for the history of

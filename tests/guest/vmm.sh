@@ -42,8 +42,10 @@ refused() {
 
 # -- a machine ---------------------------------------------------------------
 
-# start OPTION...: run one; its console goes to $work/out.
+# start OPTION...: run one, instead of that before; its console goes to $work/out.
+machine=
 start() {
+	stopped >/dev/null
 	rm -f in out
 	mkfifo in
 	gmem run "$@" <in >out 2>&1 &
@@ -58,7 +60,7 @@ sees() {
 	n=0
 	until grep -qE -e "$1" out; do
 		n=$((n + 1))
-		if [ $n = 600 ] || ! kill -0 $machine 2>/dev/null; then
+		if [ $n = 600 ] || ! kill -0 "$machine" 2>/dev/null; then
 			grep -qE -e "$1" out && return
 			echo "no /$1/ on the console:"
 			tail -n 30 out
@@ -72,17 +74,24 @@ sees() {
 ends() {
 	exec 3>&-
 	n=0
-	while kill -0 $machine 2>/dev/null; do
+	while kill -0 "$machine" 2>/dev/null; do
 		n=$((n + 1))
-		[ $n != 600 ] || kill -9 $machine
+		[ $n != 600 ] || kill -9 "$machine"
 		usleep 100000
 	done
-	wait $machine
+	wait "$machine"
 	status=$?
+	machine=
 	[ $status = "$1" ] && return
 	echo "status $status, wanted $1:"
 	tail -n 20 out
 	return 1
+}
+
+# stopped: it ends by SIGTERM, if there is one.
+stopped() {
+	[ "$machine" ] && kill -TERM "$machine" 2>/dev/null || return 0
+	ends 143
 }
 
 # alive: the machine's shell answers.
