@@ -46,8 +46,9 @@ refused() {
 machine=
 start() {
 	stopped >/dev/null
-	rm -f in out
+	rm -f in
 	mkfifo in
+	: >out
 	gmem run "$@" <in >out 2>&1 &
 	machine=$!
 	exec 3>in
