@@ -241,6 +241,7 @@ check "a command that is not there: 127" gives 127 '' "not found" boot -- nonsen
 
 # -- Debian's kernel ---------------------------------------------------------
 
+"$lab/build" --unpatched >/dev/null || { echo "Bail out! no unpatched stock kernel"; exit 1; }
 stock=$("$lab/build") || { echo "Bail out! no stock kernel"; exit 1; }
 check "the stock kernel's image is Debian's" cmp "$stock/bzImage" "$cache"/debian-kernel/"$version"-amd64/usr/lib/modules/"$(<"$stock/release")"/vmlinuz
 check "a second build does nothing" gives 0 "$stock" '^$' "$lab/build"
