@@ -140,7 +140,8 @@ EXPORT off_t lseek(int fd, off_t offset, int whence)
 		errno = ENXIO;
 		return -1;
 	}
-	quirks.moves += fd == quirks.watched && whence != SEEK_CUR;
+	if (fd == quirks.watched && whence != SEEK_CUR)
+		quirks.moves++;
 	return syscall(SYS_lseek, fd, offset, whence);
 }
 

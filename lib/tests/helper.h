@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <sys/types.h>
@@ -76,7 +77,8 @@ void end(struct gmem *g);
  */
 struct quirks {
 	ino_t liar;		/* lseek() says that this file is one hole, whatever it has */
-	int watched, moves;	/* how often lseek() moved this descriptor's position */
+	int watched;		/* how often lseek() moved this descriptor's position */
+	atomic_int moves;
 	off_t bad_from;		/* pread() fails from there on (EIO), if not 0 */
 	int shrinks;		/* pwrite() of this descriptor cuts it off at 0 afterwards */
 };
