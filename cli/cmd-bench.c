@@ -12,6 +12,10 @@
 
 #include "cli.h"
 
+#ifndef MADV_POPULATE_WRITE	/* musl 1.2.3 */
+#define MADV_POPULATE_WRITE	23
+#endif
+
 #define MAX_RUNS	1000
 #define BAR		40
 
