@@ -44,7 +44,7 @@ static const struct command_spec spec = {
 /* One way to do it. */
 struct way {
 	const char *key, *name;
-	double (*run)(const struct way *way, const char *from);
+	double (*run)(struct way *way, const char *from);	/* -1: see why_not, or gmem_error() */
 	enum gmem_method method;
 	double ms[MAX_RUNS];
 	char why_not[256];
@@ -73,15 +73,6 @@ static void verify(const struct way *way, const char *there, const char *from)
 	    (unsigned char)there[at], (unsigned char)from[at]);
 }
 
-static char *map(int memory)
-{
-	char *there = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0);
-
-	if (there == MAP_FAILED)
-		die("cannot map guest memory: %s", strerror(errno));
-	return there;
-}
-
 static bool verified = true;
 
 /* On a kernel whose guest_memfd cannot be mapped there is nothing to look through. */
@@ -97,7 +88,7 @@ static void verify_memory(const struct way *way, int memory, const char *from)
 	munmap(there, size);
 }
 
-static double run_populate(const struct way *way, const char *from)
+static double run_populate(struct way *way, const char *from)
 {
 	int memory = make_guest_memory(g, size, 0), err;
 	double ms;
@@ -112,25 +103,28 @@ static double run_populate(const struct way *way, const char *from)
 }
 
 /* What a VMM without write() could do at best: all the page faults in one call. */
-static double run_madvise(const struct way *way, const char *from)
+static double run_madvise(struct way *way, const char *from)
 {
 	int memory = make_guest_memory(g, size, 0);
-	double start = now_ms(), ms;
-	char *there = map(memory);
+	double start = now_ms(), ms = -1;
+	char *there = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0);
 
-	if (madvise(there, size, MADV_POPULATE_WRITE))
-		die("MADV_POPULATE_WRITE: %s", strerror(errno));
-	memcpy(there, from, size);
-	ms = now_ms() - start;
-	verify(way, there, from);
-	munmap(there, size);
+	if (there == MAP_FAILED || madvise(there, size, MADV_POPULATE_WRITE)) {
+		snprintf(way->why_not, sizeof(way->why_not), "%s", strerror(errno));
+	} else {
+		memcpy(there, from, size);
+		ms = now_ms() - start;
+		verify(way, there, from);
+	}
+	if (there != MAP_FAILED)
+		munmap(there, size);
 	close(memory);
 	return ms;
 }
 
 static char *to;
 
-static double run_limit(const struct way *way, const char *from)
+static double run_limit(struct way *way, const char *from)
 {
 	double start = now_ms(), ms;
 
@@ -241,10 +235,12 @@ static void measure(int source)
 			if (w->why_not[0])
 				continue;
 			ms = w->run(w, from);
-			if (ms < 0)
+			if (ms >= 0) {
+				if (run)	/* the first warms up */
+					w->ms[run - 1] = ms;
+			} else if (!w->why_not[0]) {
 				snprintf(w->why_not, sizeof(w->why_not), "%s", gmem_error(g));
-			else if (run)	/* the first warms up */
-				w->ms[run - 1] = ms;
+			}
 		}
 	}
 	if (!output.quiet && isatty(STDERR_FILENO))
