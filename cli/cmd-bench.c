@@ -298,7 +298,7 @@ static void print_json(void)
 	json_object("ways");
 	for (w = ways; w < ways + ARRAY_SIZE(ways); w++) {
 		json_object(w->key);
-		json_string("name", w->name);
+		json_string("name", w->name + strspn(w->name, " "));
 		if (w->why_not[0]) {
 			json_string("why_not", w->why_not);
 		} else {
