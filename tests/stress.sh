@@ -35,13 +35,13 @@ relay() {
 # hostile PROFILE [OPTION]...: tests/stress/hostile-*.c on a kernel, with lab/boot's
 # OPTIONs. A write of as much as a call can take needs 5 GiB.
 hostile() {
-	local profile=$1 programs=(hostile-source hostile-death hostile-limit hostile-descriptor) program adds=() dir
+	local profile=$1 callers=(hostile-source hostile-death hostile-limit hostile-descriptor) program adds=() dir
 	shift
 	dir=$(mktemp -d)
-	tests/stress/build "$dir" "${programs[@]}" || return
-	for program in "${programs[@]}"; do adds+=(--add "$dir/$program"); done
+	tests/stress/build "$dir" "${callers[@]}" || return
+	for program in "${callers[@]}"; do adds+=(--add "$dir/$program"); done
 	head -c 1M /dev/urandom >"$dir/disk"
 	relay "$profile" lab/boot --quiet --profile "$profile" --timeout 900 "$@" "${adds[@]}" --drive "$dir/disk" -- \
-		sh -c "status=0; for p in ${programs[*]}; do /bin/\$p || status=1; done; exit \$status"
+		sh -c "status=0; for p in ${callers[*]}; do /bin/\$p || status=1; done; exit \$status"
 	rm -r "$dir"
 }
