@@ -139,7 +139,7 @@ static long seek_in_child(int fd, u8 *src, bool killed)
 	return microseconds(usage.ru_utime) + microseconds(usage.ru_stime);
 }
 
-#define SPARSE_SIZE	(1024ul << 20)
+#define SPARSE_SIZE	(256ul << 20)
 
 /* Much memory that is allocated and has no data takes long to search, unless killed. */
 TEST_F(file, killed_while_seeking)
