@@ -159,11 +159,11 @@ static void run_on_first_node(void)
 	TEST_ASSERT(!sched_setaffinity(0, sizeof(first), &first), "sched_setaffinity() failed");
 }
 
-/* Room for all, in pieces. */
+/* Room for all, in pieces, but for what else needs some meanwhile. */
 TEST_F(file, first_node_in_pieces)
 {
 	u64 *written, *faulted;
-	size_t size, i;
+	size_t size, i, nr_written, nr_faulted;
 	u8 *hog;
 
 	if (!is_multi_numa_node_system())
@@ -176,8 +176,11 @@ TEST_F(file, first_node_in_pieces)
 	TH_LOG("%ld MiB are free on node 0", node_meminfo(0, "MemFree") >> 20);
 
 	populate_both_ways(self, &written, &faulted);
-	EXPECT_EQ(PLACED_PAGES, nr_on_node(faulted, PLACED_PAGES, 0));
-	EXPECT_EQ(PLACED_PAGES, nr_on_node(written, PLACED_PAGES, 0));
+	nr_written = nr_on_node(written, PLACED_PAGES, 0);
+	nr_faulted = nr_on_node(faulted, PLACED_PAGES, 0);
+	EXPECT_LT(PLACED_PAGES * 9 / 10, nr_faulted);
+	EXPECT_TRUE(values_close(nr_written, nr_faulted, 10))
+		TH_LOG("on node 0: %zu written, %zu faulted in", nr_written, nr_faulted);
 }
 
 /* Room for some: as many of those that are written find a place there. */
