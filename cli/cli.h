@@ -96,10 +96,12 @@ struct command_spec {
 };
 
 /* The options that every command has, as the last ones in its table. */
+/* clang-format off */
 #define OPTIONS_COMMON \
 	{ OPTION_FLAG, 0, "json", NULL, "the result as JSON, for programs", &output.json, NULL, NULL }, \
 	{ OPTION_FLAG, 'q', "quiet", NULL, "nothing but errors, and the JSON if asked for", &output.quiet, NULL, NULL }, \
 	{ OPTION_END, 0, NULL, NULL, NULL, NULL, NULL, NULL }
+/* clang-format on */
 
 struct output {
 	bool json;
@@ -137,7 +139,11 @@ const char *format_size(char buffer[32], uint64_t size);
  * Images: format.c
  */
 
-enum format { FORMAT_AUTO, FORMAT_RAW, FORMAT_ZSTD };
+enum format {
+	FORMAT_AUTO,
+	FORMAT_RAW,
+	FORMAT_ZSTD,
+};
 
 /* By how it begins, which is not taken from it; dies if it is something else. */
 enum format find_format(int image, const char *path);

@@ -134,7 +134,12 @@ static double run_limit(struct way *way, const char *from)
 	return ms;
 }
 
-enum { MMAP, MADVISE, WRITE, LIMIT };
+enum {
+	MMAP,
+	MADVISE,
+	WRITE,
+	LIMIT,
+};
 
 static struct way ways[] = {
 	[MMAP] = { .key = "mmap", .name = "mmap + memcpy", .run = run_populate, .method = GMEM_METHOD_MMAP },

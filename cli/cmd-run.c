@@ -252,6 +252,7 @@ static const char *method_in_words(const struct vmm *vmm)
 
 static void tell_start(const struct vmm *vmm)
 {
+	bool no_write = args.method == GMEM_METHOD_AUTO && !(vmm->mem.flags & GMEM_FLAG_WRITE);
 	char size[32];
 
 	if (output.quiet || output.json)
@@ -260,9 +261,7 @@ static void tell_start(const struct vmm *vmm)
 		fprintf(stderr, "gmem run: %s to populate on demand\n", format_size(size, vmm->mem.size));
 	else
 		fprintf(stderr, "gmem run: %s populated by %s in %.1f ms%s\n", format_size(size, vmm->populated),
-			method_in_words(vmm), vmm->populate_ms,
-			vmm->mem.flags & GMEM_FLAG_WRITE || args.method != GMEM_METHOD_AUTO ? "" :
-			": this kernel's guest_memfd has no write()");
+			method_in_words(vmm), vmm->populate_ms, no_write ? ": this kernel's guest_memfd has no write()" : "");
 	if (vmm->console.raw || isatty(STDIN_FILENO))
 		fprintf(stderr, "gmem run: type Ctrl-A x to end it\n");
 }

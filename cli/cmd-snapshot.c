@@ -129,8 +129,10 @@ static int ask(int socket, const char *what, int image, int state)
 	char control[CMSG_SPACE(2 * sizeof(int))] = { 0 };
 	struct iovec iov = { .iov_base = (char *)what, .iov_len = strlen(what) };
 	struct msghdr message = {
-		.msg_iov = &iov, .msg_iovlen = 1,
-		.msg_control = control, .msg_controllen = sizeof(control),
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control,
+		.msg_controllen = sizeof(control),
 	};
 	struct cmsghdr *c = CMSG_FIRSTHDR(&message);
 	int fds[2] = { image, state };
@@ -154,9 +156,9 @@ static int64_t wait_for_result(int socket, char error[CONTROL_MESSAGE_SIZE])
 		ssize_t n = recv(socket, message, sizeof(message) - 1, 0);
 
 		if (n <= 0) {
-			snprintf(error, CONTROL_MESSAGE_SIZE, "%s",
-				 interrupted ? strsignal(interrupted) :
-				 n < 0 ? strerror(errno) : "gmem run has died");
+			const char *why = n < 0 ? strerror(errno) : "gmem run has died";
+
+			snprintf(error, CONTROL_MESSAGE_SIZE, "%s", interrupted ? strsignal(interrupted) : why);
 			return -1;
 		}
 		message[n] = '\0';
@@ -166,10 +168,10 @@ static int64_t wait_for_result(int socket, char error[CONTROL_MESSAGE_SIZE])
 		} else if (sscanf(message, "saved %" SCNu64, &done) == 1 && done <= INT64_MAX) {
 			return done;
 		} else {
+			const char *unknown = "what listens there is no gmem run, or another version";
 			bool known = !strncmp(message, "error ", 6) && message[6];
 
-			snprintf(error, CONTROL_MESSAGE_SIZE, "%s", known ? message + 6 :
-				 "what listens there is no gmem run, or another version");
+			snprintf(error, CONTROL_MESSAGE_SIZE, "%s", known ? message + 6 : unknown);
 			return -1;
 		}
 	}
@@ -187,7 +189,11 @@ static void tell_named(int socket)
 
 /* -- the files -------------------------------------------------------------------------------- */
 
-enum { IMAGE, STATE, NR_FILES };
+enum {
+	IMAGE,
+	STATE,
+	NR_FILES,
+};
 
 struct snapshot_files {
 	char *path[NR_FILES];

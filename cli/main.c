@@ -23,14 +23,14 @@ static void usage(FILE *to)
 {
 	size_t i;
 
-	fputs("Usage: gmem COMMAND [OPTION]...\n\n"
-	      "Populate KVM guest memory (guest_memfd), the fastest way the kernel offers.\n\n"
-	      "Commands:\n", to);
+	fprintf(to, "Usage: gmem COMMAND [OPTION]...\n\n"
+		    "Populate KVM guest memory (guest_memfd), the fastest way the kernel offers.\n\n"
+		    "Commands:\n");
 	for (i = 0; i < ARRAY_SIZE(commands); i++)
 		fprintf(to, "  %-10s %s\n", commands[i].name, commands[i].about);
-	fputs("\n"
-	      "gmem help COMMAND has the rest, and gmem(1). -V, --version prints the version.\n"
-	      "Exit status: 0, 1 if the command failed, 2 if the command line is wrong.\n", to);
+	fprintf(to, "\n"
+		    "gmem help COMMAND has the rest, and gmem(1). -V, --version prints the version.\n"
+		    "Exit status: 0, 1 if the command failed, 2 if the command line is wrong.\n");
 }
 
 /* For the shells' completion, as print_completion() in options.c. */

@@ -54,9 +54,12 @@ static void print_help(const char *command, const struct command_spec *spec)
 static void print_completion(const struct command_spec *spec)
 {
 	const struct option_spec *o;
+	const char *values;
 
-	for (o = spec->options; o->type != OPTION_END; o++)
-		printf("--%s\t%s\t%s\n", o->name, !o->arg ? "" : o->words ?: o->type == OPTION_STRING ? "FILE" : "-", o->help);
+	for (o = spec->options; o->type != OPTION_END; o++) {
+		values = o->words ?: (o->type == OPTION_STRING ? "FILE" : "-");
+		printf("--%s\t%s\t%s\n", o->name, o->arg ? values : "", o->help);
+	}
 	puts("--help\t\tthis, and how to use it");
 }
 

@@ -5,7 +5,10 @@
 /* See RFC 3629: no surrogates, nothing above U+10FFFF, nothing longer than need be. */
 size_t utf8_length(const char *text)
 {
-	static const struct { unsigned char first, last, low, high; size_t len; } forms[] = {
+	static const struct {
+		unsigned char first, last, low, high;
+		size_t len;
+	} forms[] = {
 		{ 0x01, 0x7f, 0x00, 0x00, 1 },
 		{ 0xc2, 0xdf, 0x80, 0xbf, 2 },
 		{ 0xe0, 0xe0, 0xa0, 0xbf, 3 },

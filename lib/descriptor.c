@@ -173,10 +173,11 @@ static int next_by_callers_seek(int fd, uint64_t from, struct gmem_range *range)
 /* mincore() looks at each page; a range without any is passed over at once since Linux 6.5. */
 static bool is_empty(int fd, uint64_t offset, uint64_t length)
 {
-	struct { uint64_t offset, length; } range = { offset, length };
-	struct { uint64_t cached, dirty, writeback, evicted, recently_evicted; } stat;
+	/* As the system call has them: offset, length; cached, dirty, and three more. */
+	const uint64_t range[] = { offset, length };
+	uint64_t stat[5];
 
-	return !syscall(SYS_cachestat, fd, &range, &stat, 0) && !stat.cached;
+	return !syscall(SYS_cachestat, fd, range, stat, 0) && !stat[0];
 }
 
 #define WINDOW	8192	/* pages that mincore() is asked about at a time */

@@ -12,6 +12,7 @@ int main(int argc, char **argv)
 	int vm = ioctl(open("/dev/kvm", O_RDWR), KVM_CREATE_VM, 0);
 	int image = open(argc > 1 ? argv[1] : "", O_RDONLY), memory, err;
 	struct gmem_probe *probe;
+	uint64_t flags;
 	struct stat st;
 	struct gmem *g;
 
@@ -22,8 +23,8 @@ int main(int argc, char **argv)
 	err = gmem_probe(g, vm, &probe);
 	if (err)
 		return 1;
-	memory = gmem_create(g, vm, (st.st_size + 4095) & ~4095ULL, gmem_probe_flags(probe) &
-			     (GMEM_FLAG_MMAP | GMEM_FLAG_INIT_SHARED | GMEM_FLAG_WRITE));
+	flags = gmem_probe_flags(probe) & (GMEM_FLAG_MMAP | GMEM_FLAG_INIT_SHARED | GMEM_FLAG_WRITE);
+	memory = gmem_create(g, vm, (st.st_size + 4095) & ~4095ULL, flags);
 	gmem_set_pad(g, true);
 	if (memory < 0 || gmem_populate_file(g, memory, 0, image, 0, GMEM_ALL)) {
 		fprintf(stderr, "%s\n", gmem_error(g));

@@ -132,7 +132,14 @@ int gmem_examine(struct gmem *g, int fd, uint64_t *size);
 int gmem_next(struct gmem *g, int fd, int can, uint64_t size, uint64_t from, struct gmem_range *range);
 
 /* Where what is populated comes from. */
-enum source { FROM_BUFFER, FROM_FILE, FROM_LAYERS, FROM_STREAM, FROM_ZSTD, ON_DEMAND };
+enum source {
+	FROM_BUFFER,
+	FROM_FILE,
+	FROM_LAYERS,
+	FROM_STREAM,
+	FROM_ZSTD,
+	ON_DEMAND,
+};
 
 /* Settle how: g's method if that is possible, or what serves it best; and note why. */
 int gmem_choose_method(struct gmem *g, struct target *t, enum source source);

@@ -174,9 +174,7 @@ static int plan_granules(struct job *job, uint64_t offset, uint64_t length, cons
 	for (; !err && offset < end; offset = stop) {
 		same = stop = end - offset > job->granule ? offset + job->granule : end;
 		hole = find_layer(job, data, offset, &same) < 0 && same == stop;
-		err = gmem_job_add_piece(job, &(struct piece) {
-			.offset = offset, .length = stop - offset, .hole = hole,
-		});
+		err = gmem_job_add_piece(job, &(struct piece) { offset, stop - offset, .hole = hole });
 	}
 	return err;
 }
@@ -194,10 +192,8 @@ static int plan_range(struct job *job, uint64_t offset, uint64_t length, const s
 		layer = find_layer(job, data, offset, &stop);
 		if (layer >= 0 && stop - offset > job->g->chunk)
 			stop = offset + job->g->chunk;
-		err = gmem_job_add_piece(job, &(struct piece) {
-			.offset = offset, .length = stop - offset, .hole = layer < 0,
-			.source = layer < 0 ? 0 : layer,
-		});
+		err = gmem_job_add_piece(job, &(struct piece) { offset, stop - offset, .hole = layer < 0,
+								.source = layer < 0 ? 0 : layer });
 	}
 	return err;
 }

@@ -117,7 +117,7 @@ struct madt_io_apic {
 /* Name (\_S5_, Package () { ACPI_SLEEP_TYPE_OFF, ACPI_SLEEP_TYPE_OFF, 0, 0 }) */
 static const uint8_t aml[] = {
 	0x08, '_', 'S', '5', '_', 0x12, 0x08, 0x04,
-	0x0a, ACPI_SLEEP_TYPE_OFF, 0x0a, ACPI_SLEEP_TYPE_OFF, 0x00, 0x00,
+	0x0a, ACPI_SLEEP_TYPE_OFF, 0x0a, ACPI_SLEEP_TYPE_OFF, 0x00, 0x00
 };
 
 static uint8_t checksum(const void *table, size_t len)
@@ -174,7 +174,7 @@ static uint64_t build_dsdt(struct builder *b)
 
 static struct address port(uint16_t port, uint8_t bits)
 {
-	return (struct address){ .space = 1, .bits = bits, .address = port };
+	return (struct address) { .space = 1, .bits = bits, .address = port };
 }
 
 static uint64_t build_fadt(struct builder *b, uint64_t dsdt)
@@ -184,7 +184,7 @@ static uint64_t build_fadt(struct builder *b, uint64_t dsdt)
 
 	if (!fadt)
 		return 0;
-	*fadt = (struct fadt){
+	*fadt = (struct fadt) {
 		.dsdt = dsdt,
 		.x_dsdt = dsdt,
 		.sci_interrupt = 9,
@@ -220,12 +220,18 @@ static uint64_t build_madt(struct builder *b, unsigned int nr_cpus)
 	madt->flags = 1;
 	cpu = (struct madt_local_apic *)(madt + 1);
 	for (unsigned int i = 0; i < nr_cpus; i++)
-		*cpu++ = (struct madt_local_apic){
-			.type = 0, .length = sizeof(*cpu), .processor = i, .apic = i, .flags = 1,
+		*cpu++ = (struct madt_local_apic) {
+			.length = sizeof(*cpu),
+			.processor = i,
+			.apic = i,
+			.flags = 1,
 		};
 	io = (struct madt_io_apic *)cpu;
-	*io = (struct madt_io_apic){
-		.type = 1, .length = sizeof(*io), .apic = nr_cpus, .address = IO_APIC,
+	*io = (struct madt_io_apic) {
+		.type = 1,
+		.length = sizeof(*io),
+		.apic = nr_cpus,
+		.address = IO_APIC,
 	};
 	finish(&madt->header, "APIC", 1, len);
 	return gpa;

@@ -158,14 +158,12 @@ static int load_initrd(struct vmm *vmm, const char *path, const struct kernel *k
 static void add_range(struct boot_params *zp, uint64_t start, uint64_t end, uint32_t type)
 {
 	if (start < end)
-		zp->e820_table[zp->e820_entries++] = (struct boot_e820_entry){
-			.addr = start, .size = end - start, .type = type,
-		};
+		zp->e820_table[zp->e820_entries++] = (struct boot_e820_entry) { start, end - start, type };
 }
 
 static void fill_memory_map(const struct vmm *vmm, struct boot_params *zp)
 {
-	enum { RAM = 1, RESERVED = 2 };
+	const uint32_t RAM = 1, RESERVED = 2;
 
 	add_range(zp, 0, LOW_END, RAM);
 	add_range(zp, ACPI_TABLES, IMAGE_MARK + PAGE_SIZE, RESERVED);
@@ -236,12 +234,22 @@ int boot_load(struct vmm *vmm, const struct boot *boot)
 int boot_set_registers(struct vmm *vmm, int vcpu_fd)
 {
 	struct kvm_segment data = {
-		.limit = 0xffffffff, .selector = SELECTOR_DATA, .type = 3,
-		.present = 1, .s = 1, .db = 1, .g = 1,
+		.limit = 0xffffffff,
+		.selector = SELECTOR_DATA,
+		.type = 3,
+		.present = 1,
+		.s = 1,
+		.db = 1,
+		.g = 1,
 	};
 	struct kvm_segment code = {
-		.limit = 0xffffffff, .selector = SELECTOR_CODE, .type = 11,
-		.present = 1, .s = 1, .l = 1, .g = 1,
+		.limit = 0xffffffff,
+		.selector = SELECTOR_CODE,
+		.type = 11,
+		.present = 1,
+		.s = 1,
+		.l = 1,
+		.g = 1,
 	};
 	struct kvm_regs regs = {
 		.rip = vmm->entry,

@@ -32,7 +32,7 @@
 
 static int unix_address(struct vmm *vmm, const char *path, struct sockaddr_un *address)
 {
-	*address = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	*address = (struct sockaddr_un) { .sun_family = AF_UNIX };
 	if (strlen(path) >= sizeof(address->sun_path))
 		return vmm_fail(vmm, "--control %s: a socket's path has %zu characters at most", path,
 				sizeof(address->sun_path) - 1);
@@ -81,9 +81,8 @@ int control_listen(struct vmm *vmm, const char *path)
 		ret = listen(fd, 4);
 	}
 	if (ret) {
-		vmm_fail(vmm, errno == EADDRINUSE ?
-			 "--control %s: there is something there, perhaps another gmem run's socket" :
-			 "--control %s: %m", path);
+		vmm_fail(vmm, "--control %s: %s", path,
+			 errno == EADDRINUSE ? "there is something there, perhaps another gmem run's socket" : strerror(errno));
 		close(fd);
 		return -1;
 	}
@@ -121,8 +120,10 @@ static bool receive(struct request *r)
 	char text[32] = "", control[CMSG_SPACE(2 * sizeof(int))];
 	struct iovec iov = { .iov_base = text, .iov_len = sizeof(text) - 1 };
 	struct msghdr message = {
-		.msg_iov = &iov, .msg_iovlen = 1,
-		.msg_control = control, .msg_controllen = sizeof(control),
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control,
+		.msg_controllen = sizeof(control),
 	};
 	struct cmsghdr *c;
 	int fds[2];

@@ -75,7 +75,9 @@ static bool on_tcg(void)
  */
 static void hide_xsave(struct kvm_cpuid2 *cpuid)
 {
-	static const struct { uint32_t function, index, ebx, ecx; } needs_xsave[] = {
+	static const struct {
+		uint32_t function, index, ebx, ecx;
+	} needs_xsave[] = {
 		{ 1, 0, 0, 1u << 12 | 1u << 26 | 1u << 27 | 1u << 28 | 1u << 29 },
 		{ 7, 0, 0xdc230020, 0x00005e5a },
 		{ 0x80000001, 0, 0, 1u << 11 | 1u << 15 | 1u << 16 },

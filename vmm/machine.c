@@ -38,8 +38,13 @@ static int create_devices(struct vmm *vmm)
 
 void vmm_init(struct vmm *vmm)
 {
-	*vmm = (struct vmm){
-		.kvm = -1, .vm = -1, .mem.fd = -1, .mem.closed_fd = -1, .control.listening = -1, .wake = -1,
+	*vmm = (struct vmm) {
+		.kvm = -1,
+		.vm = -1,
+		.mem.fd = -1,
+		.mem.closed_fd = -1,
+		.control.listening = -1,
+		.wake = -1,
 		.console = { .out = STDOUT_FILENO, .done = true },
 		.start_ms = vmm_now_ms(),
 	};
@@ -123,7 +128,13 @@ static void take_signal(struct vmm *vmm, int fd)
 
 static void serve(struct vmm *vmm, int signals)
 {
-	enum { WAKE, SIGNALS, CONTROL, TYPING, N };
+	enum {
+		WAKE,
+		SIGNALS,
+		CONTROL,
+		TYPING,
+		N,
+	};
 	struct pollfd fds[N] = {
 		[WAKE] = { .fd = vmm->wake, .events = POLLIN },
 		[SIGNALS] = { .fd = signals, .events = POLLIN },

@@ -89,16 +89,18 @@ static int bind_slot(struct vmm *vmm, uint32_t slot, uint64_t offset, uint64_t s
 		region.flags = 0;
 		region.userspace_addr = (uintptr_t)mem->watched + offset;
 	}
-	return ioctl(vmm->vm, KVM_SET_USER_MEMORY_REGION2, &region) ?
-		vmm_fail(vmm, "cannot make the guest_memfd the guest's memory: %m") : 0;
+	if (ioctl(vmm->vm, KVM_SET_USER_MEMORY_REGION2, &region))
+		return vmm_fail(vmm, "cannot make the guest_memfd the guest's memory: %m");
+	return 0;
 }
 
 static int unbind_slot(struct vmm *vmm, uint32_t slot)
 {
 	struct kvm_userspace_memory_region2 region = { .slot = slot };
 
-	return ioctl(vmm->vm, KVM_SET_USER_MEMORY_REGION2, &region) ?
-		vmm_fail(vmm, "cannot remove memory from the guest: %m") : 0;
+	if (ioctl(vmm->vm, KVM_SET_USER_MEMORY_REGION2, &region))
+		return vmm_fail(vmm, "cannot remove memory from the guest: %m");
+	return 0;
 }
 
 static uint64_t slot_size(const struct memory *mem, uint32_t slot)

@@ -124,7 +124,7 @@ int new_file_open(struct new_file *f, const char *path, bool replace)
 	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
 	int err;
 
-	*f = (struct new_file){ .fd = -1, .dir = open_directory(path), .name = strdup(name) };
+	*f = (struct new_file) { .fd = -1, .dir = open_directory(path), .name = strdup(name) };
 	if (f->dir < 0)
 		err = f->dir;
 	else if (!f->name)
@@ -235,5 +235,5 @@ void new_file_abort(struct new_file *f)
 	if (f->dir >= 0)
 		close(f->dir);
 	free(f->name);
-	*f = (struct new_file){ .fd = -1, .dir = -1 };
+	*f = (struct new_file) { .fd = -1, .dir = -1 };
 }

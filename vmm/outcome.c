@@ -18,8 +18,9 @@ double vmm_now_ms(void)
 /* A snapshot that fails is the client's problem, and no reason for the guest to end. */
 static char *error_of_this_thread(struct vmm *vmm)
 {
-	return vmm->control.busy && pthread_equal(vmm->control.thread, pthread_self()) ?
-		vmm->control.error : vmm->error;
+	if (vmm->control.busy && pthread_equal(vmm->control.thread, pthread_self()))
+		return vmm->control.error;
+	return vmm->error;
 }
 
 int vmm_fail(struct vmm *vmm, const char *format, ...)

@@ -38,7 +38,7 @@ static int add_page(struct record *r, uint64_t page)
 		r->ranges = ranges;
 		r->room = room;
 	}
-	r->ranges[r->n++] = (struct gmem_range){ page * PAGE_SIZE, PAGE_SIZE };
+	r->ranges[r->n++] = (struct gmem_range) { page * PAGE_SIZE, PAGE_SIZE };
 	return 0;
 }
 

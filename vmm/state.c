@@ -81,7 +81,12 @@ static uint64_t checksum(const struct state_header *h, const void *rest, size_t 
 /* Where the guest had KVM keep its clock, and the like: addresses in its memory. */
 static bool msr_is_address(uint32_t msr)
 {
-	enum { WALL_CLOCK_OLD = 0x11, SYSTEM_TIME_OLD = 0x12, KVM_FIRST = 0x4b564d00, KVM_LAST = 0x4b564d04 };
+	enum {
+		WALL_CLOCK_OLD = 0x11,
+		SYSTEM_TIME_OLD = 0x12,
+		KVM_FIRST = 0x4b564d00,
+		KVM_LAST = 0x4b564d04,
+	};
 
 	return msr == WALL_CLOCK_OLD || msr == SYSTEM_TIME_OLD || (msr >= KVM_FIRST && msr <= KVM_LAST);
 }
@@ -108,13 +113,22 @@ static struct kvm_msr_list *msr_list(int kvm)
 }
 
 /* Of these KVM does not tell that it has them: the memory types that the guest has set. */
-static const struct { uint32_t first, last; } unlisted[] = {
+static const struct {
+	uint32_t first, last;
+} unlisted[] = {
 	{ 0x200, 0x20f },		/* of variable ranges */
-	{ 0x250, 0x250 }, { 0x258, 0x259 }, { 0x268, 0x26f },	/* of fixed ones */
+	{ 0x250, 0x250 },		/* of fixed ones, and the next two */
+	{ 0x258, 0x259 },
+	{ 0x268, 0x26f },
 	{ 0x2ff, 0x2ff },		/* of all else */
 };
 
-enum { FEATURE_CONTROL = 0x3a, VMX_FIRST = 0x480, VMX_LAST = 0x491, TSC_DEADLINE = 0x6e0 };
+enum {
+	FEATURE_CONTROL = 0x3a,
+	VMX_FIRST = 0x480,
+	VMX_LAST = 0x491,
+	TSC_DEADLINE = 0x6e0,
+};
 
 /* Nested state is not taken before these. */
 static bool msr_is_early(uint32_t msr)
@@ -212,7 +226,9 @@ static const struct kvm_cpuid_entry2 *find_leaf(const struct kvm_cpuid2 *cpuid, 
 
 static int check_features(struct vmm *vmm, const struct kvm_cpuid2 *saved)
 {
-	static const struct { uint32_t function, index, eax, ebx, ecx, edx; } leaves[] = {
+	static const struct {
+		uint32_t function, index, eax, ebx, ecx, edx;
+	} leaves[] = {
 		/* not what KVM emulates or the system sets: TSC deadline, OSXSAVE, hypervisor */
 		{ 1, 0, 0, 0, ~(1u << 24 | 1u << 27 | 1u << 31), ~0u },
 		{ 7, 0, 0, ~0u, ~(1u << 4), ~0u },	/* OSPKE */
@@ -255,38 +271,43 @@ static int set_cpuid(struct vmm *vmm, int cpu_fd, const struct kvm_cpuid2 *cpuid
 
 /* -- what an ioctl takes and gives as it is ---------------------------------------------------- */
 
-#define ITEM(name, type) \
-	{ RECORD_ ## name, #name, KVM_GET_ ## name, KVM_SET_ ## name, sizeof(struct type), 0 }
+#define ITEM(when, name, type) \
+	{ when, RECORD_##name, #name, KVM_GET_##name, KVM_SET_##name, sizeof(struct type), 0 }
 #define CHIP(name) \
-	{ RECORD_ ## name, "IRQCHIP", KVM_GET_IRQCHIP, KVM_SET_IRQCHIP, \
-	  sizeof(struct kvm_irqchip), KVM_IRQCHIP_ ## name }
+	{ OF_VM, RECORD_##name, "IRQCHIP", KVM_GET_IRQCHIP, KVM_SET_IRQCHIP, \
+	  sizeof(struct kvm_irqchip), KVM_IRQCHIP_##name }
+
+/* Whose it is, and when: what a processor's MSRs depend on comes before them. */
+enum when {
+	OF_VM,
+	EARLY,
+	AFTER_EARLY_MSRS,
+	AFTER_MSRS,
+};
 
 static const struct item {
+	enum when when;
 	enum record_type type;
 	const char *name;
 	unsigned long get, set;
 	size_t size;
 	uint32_t chip;		/* of irqchips: which */
-} cpu_early_items[] = {
-	ITEM(SREGS2, kvm_sregs2),
-}, cpu_items[] = {
-	ITEM(REGS, kvm_regs),
-	ITEM(XCRS, kvm_xcrs),
-	ITEM(DEBUGREGS, kvm_debugregs),
-	ITEM(LAPIC, kvm_lapic_state),
-}, cpu_late_items[] = {
-	ITEM(VCPU_EVENTS, kvm_vcpu_events),
-	ITEM(MP_STATE, kvm_mp_state),
-}, vm_items[] = {
+} items[] = {
 	CHIP(PIC_MASTER),
 	CHIP(PIC_SLAVE),
 	CHIP(IOAPIC),
-	ITEM(PIT2, kvm_pit_state2),
-	ITEM(CLOCK, kvm_clock_data),
+	ITEM(OF_VM, PIT2, kvm_pit_state2),
+	ITEM(OF_VM, CLOCK, kvm_clock_data),
+	ITEM(EARLY, SREGS2, kvm_sregs2),
+	ITEM(AFTER_EARLY_MSRS, REGS, kvm_regs),
+	ITEM(AFTER_EARLY_MSRS, XCRS, kvm_xcrs),
+	ITEM(AFTER_EARLY_MSRS, DEBUGREGS, kvm_debugregs),
+	ITEM(AFTER_EARLY_MSRS, LAPIC, kvm_lapic_state),
+	ITEM(AFTER_MSRS, VCPU_EVENTS, kvm_vcpu_events),
+	ITEM(AFTER_MSRS, MP_STATE, kvm_mp_state),
 };
 
-#define FOR_EACH_ITEM(item, items) \
-	for (const struct item *item = (items); item < (items) + sizeof(items) / sizeof(*(items)); item++)
+#define NR_ITEMS	(sizeof(items) / sizeof(*items))
 
 /* -- saving --------------------------------------------------------------------------------------- */
 
@@ -319,6 +340,14 @@ static int save_item(struct vmm *vmm, struct writer *w, int fd, const struct ite
 	if (item->type == RECORD_CLOCK)
 		((struct kvm_clock_data *)bytes)->flags = 0;
 	return put(w, item->type, bytes, item->size);
+}
+
+static int save_items(struct vmm *vmm, struct writer *w, int fd, enum when when)
+{
+	for (size_t i = 0; i < NR_ITEMS; i++)
+		if (items[i].when == when && save_item(vmm, w, fd, &items[i]))
+			return -1;
+	return 0;
 }
 
 static int save_xsave(struct vmm *vmm, struct writer *w, int fd)
@@ -404,25 +433,16 @@ static int save_cpu(struct vmm *vmm, struct writer *w, struct cpu *cpu)
 
 	w->cpu = cpu->index;
 	bytes = get_cpuid(cpu->fd, &size);
-	if (save_variable(vmm, w, RECORD_CPUID, bytes, size, "CPUID2") || save_tsc_khz(vmm, w, cpu->fd))
+	if (save_variable(vmm, w, RECORD_CPUID, bytes, size, "CPUID2") || save_tsc_khz(vmm, w, cpu->fd) ||
+	    save_items(vmm, w, cpu->fd, EARLY))
 		return -1;
-	FOR_EACH_ITEM(item, cpu_early_items)
-		if (save_item(vmm, w, cpu->fd, item))
-			return -1;
 	bytes = get_msrs(vmm, cpu->fd, true, &size);
-	if (save_variable(vmm, w, RECORD_MSRS, bytes, size, "MSRS") || save_nested(vmm, w, cpu->fd))
-		return -1;
-	FOR_EACH_ITEM(item, cpu_items)
-		if (save_item(vmm, w, cpu->fd, item))
-			return -1;
-	if (save_xsave(vmm, w, cpu->fd))
+	if (save_variable(vmm, w, RECORD_MSRS, bytes, size, "MSRS") || save_nested(vmm, w, cpu->fd) ||
+	    save_items(vmm, w, cpu->fd, AFTER_EARLY_MSRS) || save_xsave(vmm, w, cpu->fd))
 		return -1;
 	bytes = get_msrs(vmm, cpu->fd, false, &size);
-	if (save_variable(vmm, w, RECORD_MSRS, bytes, size, "MSRS"))
+	if (save_variable(vmm, w, RECORD_MSRS, bytes, size, "MSRS") || save_items(vmm, w, cpu->fd, AFTER_MSRS))
 		return -1;
-	FOR_EACH_ITEM(item, cpu_late_items)
-		if (save_item(vmm, w, cpu->fd, item))
-			return -1;
 	return save_shadow_stack(vmm, w, cpu->fd);
 }
 
@@ -431,9 +451,8 @@ static int save_all(struct vmm *vmm, FILE *to)
 	struct writer w = { .to = to };
 
 	/* The machine's first: processors' timers are armed when all else is there. */
-	FOR_EACH_ITEM(item, vm_items)
-		if (save_item(vmm, &w, vmm->vm, item))
-			return -1;
+	if (save_items(vmm, &w, vmm->vm, OF_VM))
+		return -1;
 	put(&w, RECORD_SERIAL, &vmm->serial.regs, sizeof(vmm->serial.regs));
 	put(&w, RECORD_PM1_ENABLE, &vmm->pm1_enable, sizeof(vmm->pm1_enable));
 	for (unsigned int i = 0; i < vmm->nr_cpus; i++)
@@ -537,18 +556,9 @@ int state_read(struct vmm *vmm, const char *path, struct state *state)
 
 static const struct item *find_item(const struct state_record *r)
 {
-	FOR_EACH_ITEM(item, vm_items)
-		if (item->type == r->type)
-			return item;
-	FOR_EACH_ITEM(item, cpu_early_items)
-		if (item->type == r->type)
-			return item;
-	FOR_EACH_ITEM(item, cpu_items)
-		if (item->type == r->type)
-			return item;
-	FOR_EACH_ITEM(item, cpu_late_items)
-		if (item->type == r->type)
-			return item;
+	for (size_t i = 0; i < NR_ITEMS; i++)
+		if (items[i].type == r->type)
+			return &items[i];
 	return NULL;
 }
 
@@ -607,8 +617,9 @@ static int restore_nested(struct vmm *vmm, int fd, const struct state_record *r,
 	/* KVM reads its tables itself, and would not wait for memory. */
 	if (vmm->demand && (nested->flags & KVM_STATE_NESTED_GUEST_MODE))
 		return vmm_fail(vmm, "--demand: a guest of the saved machine's own was running: restore without it");
-	return ioctl(fd, KVM_SET_NESTED_STATE, bytes) ?
-		vmm_fail(vmm, "this machine's KVM does not take the saved one's nested guests: %m") : 0;
+	if (ioctl(fd, KVM_SET_NESTED_STATE, bytes))
+		return vmm_fail(vmm, "this machine's KVM does not take the saved one's nested guests: %m");
+	return 0;
 }
 
 static int restore_shadow_stack(struct vmm *vmm, int fd, const struct state_record *r, const void *bytes)
@@ -617,8 +628,9 @@ static int restore_shadow_stack(struct vmm *vmm, int fd, const struct state_reco
 
 	if (copy_record(vmm, &pointer, sizeof(pointer), bytes, r))
 		return -1;
-	return access_shadow_stack(fd, KVM_SET_ONE_REG, &pointer) && pointer ?
-		vmm_fail(vmm, "this machine's KVM has no shadow stacks, which the saved one uses") : 0;
+	if (access_shadow_stack(fd, KVM_SET_ONE_REG, &pointer) && pointer)
+		return vmm_fail(vmm, "this machine's KVM has no shadow stacks, which the saved one uses");
+	return 0;
 }
 
 static int restore_record(struct vmm *vmm, const struct state_record *r, void *bytes)

@@ -78,7 +78,11 @@ struct serial {
 
 /* Tells the kernel's lines, which begin with a time stamp, from all others. */
 struct line_watch {
-	enum { LINE_START, LINE_BRACKET, LINE_REST } state;
+	enum {
+		LINE_START,
+		LINE_BRACKET,
+		LINE_REST,
+	} state;
 	bool userspace;
 };
 

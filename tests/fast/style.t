@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
-# The form of what we write: shellcheck for scripts, checkpatch for the kernel, and who
-# may include whom.
+# The form of what we write: shellcheck for scripts, clang-format for C, checkpatch for
+# the kernel, and who may include whom.
 
 # shellcheck source=lab/lib.sh
 . "$(dirname "$(readlink -f "$0")")/../../lab/lib.sh"
@@ -16,7 +16,17 @@ check_silent "shellcheck: ${#scripts[@]} scripts" shellcheck -x "${scripts[@]}"
 circles() {
 	grep -oE '^#include "[^"/]*"' "$1"/*.[ch] | sed -E 's|^[^:]*/(.*)\.[ch]:.*"(.*)\.h"|\1 \2|' | grep -vE '^(.*) \1$' | { tsort >/dev/null; } 2>&1
 }
-check_silent "no circle of includes in vmm/" circles vmm
+for dir in lib cli vmm tests/stress/{fsx,race}; do check_silent "no circle of includes in $dir/" circles "$dir"; done
+
+# White space before a comment or a value may align it with its neighbours; all else is .clang-format's.
+one_blank() { sed -E 's/([^[:space:]])[[:space:]]+/\1 /g' "$@"; }
+c_style() {
+	local file
+	for file in {lib,cli,vmm}/*.[ch]; do
+		diff --label "$file" --label "$file" -u <(one_blank "$file") <(clang-format-19 "$file" | one_blank) || true
+	done
+}
+check_silent "clang-format: lib, cli and vmm" c_style
 
 # FILE_PATH_CHANGES asks whether MAINTAINERS needs an entry for a new file: all
 # of ours are in directories that it has. UNKNOWN_COMMIT_ID asks for the history of
