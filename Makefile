@@ -29,7 +29,7 @@ help:
 
 install: ; @lib/install
 uninstall: ; @lib/install --uninstall
-deb: ; @lab/packages && debian/build
+deb: ; @lab/packages && debian/packages
 
 demo: ; @lab/packages lab lib && demo/run
 bench: ; @lab/packages && bench/run $(if $(BARE),--bare)

@@ -173,13 +173,13 @@ void json_bool(const char *key, bool value);
 void json_null(const char *key);
 
 /*
- * Virtual machines: vm.c
+ * Guest memory: memory.c
  */
 
-/* A new VM's descriptor; dies if there can be none. */
-int open_vm(void);
-
 /* A guest_memfd of a VM of its own, with all flags that help to populate it, and @also. */
-int make_guest_memory(struct gmem *g, uint64_t size, uint64_t also);
+int make_guest_memory(struct gmem_context *g, uint64_t size, uint64_t also);
+
+/* --order @path, if not NULL; dies if there is no such order. */
+void set_order(struct gmem_context *g, const char *path);
 
 #endif /* CLI_H */

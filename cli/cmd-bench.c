@@ -58,7 +58,7 @@ static double now_ms(void)
 	return now.tv_sec * 1e3 + now.tv_nsec / 1e6;
 }
 
-static struct gmem *g;
+static struct gmem_context *g;
 
 /* The bytes that a run was to leave are there; dies if one is not. */
 static void verify(const struct way *way, const char *there, const char *from)
@@ -329,7 +329,7 @@ int cmd_bench(int argc, char **argv)
 	if (!runs || runs > MAX_RUNS)
 		die_usage("--runs %u: from 1 to %d", runs, MAX_RUNS);
 
-	if (gmem_new(&g))
+	if (gmem_context_new(&g))
 		die("out of memory");
 	if (gmem_set_threads(g, threads))
 		die_usage("--threads %u: %s", threads, gmem_error(g));
@@ -340,6 +340,6 @@ int cmd_bench(int argc, char **argv)
 		print_json();
 	else if (!output.quiet)
 		print_chart();
-	gmem_free(g);
+	gmem_context_free(g);
 	return EXIT_OK;
 }

@@ -107,7 +107,7 @@ static void run_child(char **argv, int memory)
 	_exit(errno == ENOENT ? 127 : 126);
 }
 
-static uint64_t populated(struct gmem *g, int fd)
+static uint64_t populated(struct gmem_context *g, int fd)
 {
 	struct gmem_range range = { 0, 0 };
 	uint64_t sum = 0;
@@ -142,7 +142,7 @@ int cmd_exec(int argc, char **argv)
 {
 	int operand, memory, status;
 	uint64_t real_size;
-	struct gmem *g;
+	struct gmem_context *g;
 	pid_t child;
 
 	/* 1 and 2 are what the command may say. */
@@ -153,10 +153,10 @@ int cmd_exec(int argc, char **argv)
 	if (!size)
 		die_usage("--size is needed: how much guest memory?");
 
-	if (gmem_new(&g))
+	if (gmem_context_new(&g))
 		die("out of memory");
 	memory = make_guest_memory(g, size, keep ? GMEM_FLAG_NO_OVERWRITE : 0);
-	if (!(gmem_adopt(g, memory, &real_size) & GMEM_CAN_WRITE) && !output.quiet)
+	if (!(gmem_examine(g, memory, &real_size) & GMEM_CAN_WRITE) && !output.quiet)
 		warn("this kernel has no GUEST_MEMFD_FLAG_WRITE: the descriptor can only be mapped");
 
 	ignore_signals();
@@ -177,6 +177,6 @@ int cmd_exec(int argc, char **argv)
 	status = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 
 	report(populated(g, memory), status);
-	gmem_free(g);
+	gmem_context_free(g);
 	return status;
 }

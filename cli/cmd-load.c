@@ -81,7 +81,7 @@ static const struct command_spec spec = {
 	.options = options,
 };
 
-static struct gmem *context;
+static struct gmem_context *context;
 
 static void on_signal(int sig)
 {
@@ -144,7 +144,7 @@ static int open_layer(const char *path)
 }
 
 /* What the image needs, in whole pages. */
-static uint64_t image_size(struct gmem *g, const char *path, int image, enum format format)
+static uint64_t image_size(struct gmem_context *g, const char *path, int image, enum format format)
 {
 	uint64_t page = sysconf(_SC_PAGESIZE), size;
 	struct stat st;
@@ -170,7 +170,7 @@ static uint64_t image_size(struct gmem *g, const char *path, int image, enum for
 }
 
 /* As much as the largest layer needs. */
-static uint64_t needed_size(struct gmem *g, const char *path, enum format format)
+static uint64_t needed_size(struct gmem_context *g, const char *path, enum format format)
 {
 	uint64_t most = image_size(g, path, layers[0], format), size;
 	int i;
@@ -182,22 +182,7 @@ static uint64_t needed_size(struct gmem *g, const char *path, enum format format
 	return most;
 }
 
-static void read_order(struct gmem *g)
-{
-	struct gmem_range *ranges;
-	size_t n;
-	int fd;
-
-	fd = open(opt.order, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		die_usage("--order %s: %s", opt.order, strerror(errno));
-	if (gmem_order_read(g, fd, &ranges, &n) || gmem_set_order(g, ranges, n))
-		die_usage("--order %s: %s", opt.order, gmem_error(g));
-	free(ranges);
-	close(fd);
-}
-
-static void set_options(struct gmem *g)
+static void set_options(struct gmem_context *g)
 {
 	char value[32];
 
@@ -212,11 +197,10 @@ static void set_options(struct gmem *g)
 		die_usage("--threads %u: %s", opt.threads, gmem_error(g));
 	if (opt.chunk && gmem_set_chunk(g, opt.chunk))
 		die_usage("--chunk %s: %s", format_size(value, opt.chunk), gmem_error(g));
-	if (opt.order)
-		read_order(g);
+	set_order(g, opt.order);
 }
 
-static int populate(struct gmem *g, int memory, int image, enum format format)
+static int populate(struct gmem_context *g, int memory, int image, enum format format)
 {
 	if (opt.nr_layers)
 		return gmem_populate_layers(g, memory, opt.offset, layers, opt.nr_layers + 1);
@@ -290,7 +274,7 @@ int cmd_load(int argc, char **argv)
 	int operand = parse_options(argc, argv, &spec), image, memory, err, i;
 	const char *path = argv[operand];
 	enum format format;
-	struct gmem *g;
+	struct gmem_context *g;
 
 	if (!path)
 		die_usage("which IMAGE? - is stdin");
@@ -301,7 +285,7 @@ int cmd_load(int argc, char **argv)
 	if (opt.has_fd && opt.size)
 		die_usage("--size: the guest memory of --fd has its size");
 
-	if (gmem_new(&g))
+	if (gmem_context_new(&g))
 		die("out of memory");
 	set_options(g);
 	image = open_image(path);
@@ -329,6 +313,6 @@ int cmd_load(int argc, char **argv)
 	else if (!err && !output.quiet)
 		print_report(path, gmem_stats(g));
 
-	gmem_free(g);
+	gmem_context_free(g);
 	return err ? EXIT_FAILED : EXIT_OK;
 }

@@ -104,12 +104,12 @@ int cmd_probe(int argc, char **argv)
 	struct gmem_probe *probe;
 	struct utsname uts;
 	const char *method;
-	struct gmem *g;
+	struct gmem_context *g;
 
 	if (argv[operand])
 		die_usage("unexpected argument: %s", argv[operand]);
 
-	if (gmem_new(&g))
+	if (gmem_context_new(&g))
 		die("out of memory");
 	err = gmem_probe(g, -1, &probe);
 	if (err)
@@ -123,6 +123,6 @@ int cmd_probe(int argc, char **argv)
 		print_table(uts.release, probe, method);
 
 	gmem_probe_free(probe);
-	gmem_free(g);
+	gmem_context_free(g);
 	return method ? EXIT_OK : EXIT_NO;
 }

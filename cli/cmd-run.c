@@ -15,7 +15,6 @@
 #include "vmm/image.h"
 #include "vmm/machine.h"
 #include "vmm/memory.h"
-#include "vmm/memory.h"
 #include "vmm/outcome.h"
 #include "vmm/record.h"
 #include "vmm/state.h"
@@ -153,40 +152,15 @@ static int set_up_boot(struct vmm *vmm)
 	return set_up_cpus(vmm);
 }
 
-static int read_order(struct vmm *vmm, struct gmem *gmem)
-{
-	struct gmem_range *ranges;
-	size_t n;
-	int fd, err;
-
-	if (!args.order)
-		return 0;
-	fd = open(args.order, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return vmm_fail(vmm, "--order %s: %m", args.order);
-	err = gmem_order_read(gmem, fd, &ranges, &n);
-	if (!err) {
-		err = gmem_set_order(gmem, ranges, n);
-		free(ranges);
-	}
-	close(fd);
-	return err ? vmm_fail(vmm, "--order %s: %s", args.order, gmem_error(gmem)) : 0;
-}
-
-static int populate_on_demand(struct vmm *vmm, struct gmem *gmem, const struct snapshot *snapshot)
-{
-	gmem_set_method(gmem, args.method);
-	if (read_order(vmm, gmem) || demand_create(vmm))
-		return -1;
-	return demand_begin(vmm, gmem, args.restore, snapshot);
-}
-
-static int populate_all(struct vmm *vmm, const struct snapshot *snapshot)
+static int populate(struct vmm *vmm, const struct snapshot *snapshot)
 {
 	gmem_set_method(vmm->gmem, args.method);
+	set_order(vmm->gmem, args.order);
+	if (args.demand)
+		return demand_begin(vmm, args.restore, snapshot);
 	if (isatty(STDERR_FILENO))
 		gmem_set_progress(vmm->gmem, show_progress, "restoring");
-	if (read_order(vmm, vmm->gmem) || image_restore(vmm, args.restore, snapshot))
+	if (image_restore(vmm, args.restore, snapshot))
 		return -1;
 	end_progress();
 	return memory_add(vmm);
@@ -201,15 +175,13 @@ static int check_measure(struct vmm *vmm, const struct state *state)
 	return 0;
 }
 
-static int restore_machine(struct vmm *vmm, const struct state *state, struct gmem *gmem)
+static int restore_machine(struct vmm *vmm, const struct state *state)
 {
 	if (check_measure(vmm, state) || vmm_create(vmm, state->mem_size, state->nr_cpus))
 		return -1;
 	if (args.record_order && memory_watch(vmm))
 		return -1;
-	if (args.demand ? populate_on_demand(vmm, gmem, &state->snapshot) : populate_all(vmm, &state->snapshot))
-		return -1;
-	if (vmm_create_cpus(vmm) || state_restore(vmm, state))
+	if (populate(vmm, &state->snapshot) || vmm_create_cpus(vmm) || state_restore(vmm, state))
 		return -1;
 	return args.demand ? demand_start_background(vmm) : 0;
 }
@@ -225,7 +197,7 @@ static char *state_path(void)
 	return asprintf(&path, "%.*s.state", (int)len, args.restore) < 0 ? NULL : path;
 }
 
-static int set_up_restore(struct vmm *vmm, struct gmem *gmem)
+static int set_up_restore(struct vmm *vmm)
 {
 	struct state state = { 0 };
 	char *path = state_path();
@@ -235,7 +207,7 @@ static int set_up_restore(struct vmm *vmm, struct gmem *gmem)
 		return vmm_fail(vmm, "out of memory");
 	ret = state_read(vmm, path, &state);
 	if (!ret)
-		ret = restore_machine(vmm, &state, gmem);
+		ret = restore_machine(vmm, &state);
 	state_free(&state);
 	free(path);
 	return ret;
@@ -252,7 +224,7 @@ static const char *method_in_words(const struct vmm *vmm)
 
 static void tell_start(const struct vmm *vmm)
 {
-	bool no_write = args.method == GMEM_METHOD_AUTO && !(vmm->mem.flags & GMEM_FLAG_WRITE);
+	bool no_write = args.method == GMEM_METHOD_AUTO && vmm->method == GMEM_METHOD_MMAP;
 	char size[32];
 
 	if (output.quiet || output.json)
@@ -347,11 +319,11 @@ static int finish(struct vmm *vmm)
 	return ret;
 }
 
-static int run(struct vmm *vmm, struct gmem *gmem)
+static int run(struct vmm *vmm)
 {
 	if (args.record_order && record_check(vmm, args.record_order))
 		return -1;
-	if (args.restore ? set_up_restore(vmm, gmem) : set_up_boot(vmm))
+	if (args.restore ? set_up_restore(vmm) : set_up_boot(vmm))
 		return -1;
 	if (args.record_order && record_start(vmm))
 		return -1;
@@ -369,18 +341,13 @@ int cmd_run(int argc, char **argv)
 {
 	int operand = parse_options(argc, argv, &spec), ret;
 	static struct vmm vmm;		/* who waits for the console's reader is left with it */
-	struct gmem *gmem;
 
 	if (argv[operand])
 		die_usage("unexpected argument: %s", argv[operand]);
 	check_args();
 	vmm_init(&vmm);
-	if (gmem_new(&gmem))
-		die("out of memory");
-
-	ret = run(&vmm, gmem);
+	ret = run(&vmm);
 	vmm_destroy(&vmm);
-	gmem_free(gmem);
 	if (ret || vmm.outcome == VMM_DIED)
 		die("%s", vmm.error);
 	return vmm.signal ? 128 + vmm.signal : EXIT_OK;

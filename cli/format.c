@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "cli.h"
+#include "lib/shared.h"
 
 #define HEAD	16
 
@@ -73,10 +74,7 @@ enum format find_format(int image, const char *path)
 	unsigned char head[HEAD] = { 0 };
 	size_t n = peek(image, head), i;
 
-	if (n >= 4 && !memcmp(head, "\x28\xb5\x2f\xfd", 4))
-		return FORMAT_ZSTD;
-	/* A frame to be skipped comes first; 0x50 to 0x5f. */
-	if (n >= 4 && !memcmp(head + 1, "\x2a\x4d\x18", 3) && head[0] >> 4 == 5)
+	if (is_zstd(head, n))
 		return FORMAT_ZSTD;
 	for (i = 0; i < ARRAY_SIZE(others); i++)
 		if (n >= others[i].length && !memcmp(head, others[i].magic, others[i].length))

@@ -20,9 +20,9 @@ EXPORT const char *gmem_version(void)
 	return GMEM_VERSION;
 }
 
-EXPORT int gmem_new(struct gmem **result)
+EXPORT int gmem_context_new(struct gmem_context **result)
 {
-	struct gmem *g = calloc(1, sizeof(*g));
+	struct gmem_context *g = calloc(1, sizeof(*g));
 	int err;
 
 	if (!g)
@@ -44,7 +44,7 @@ EXPORT int gmem_new(struct gmem **result)
 	return 0;
 }
 
-EXPORT void gmem_free(struct gmem *g)
+EXPORT void gmem_context_free(struct gmem_context *g)
 {
 	if (!g)
 		return;
@@ -56,21 +56,21 @@ EXPORT void gmem_free(struct gmem *g)
 	free(g);
 }
 
-EXPORT const char *gmem_error(const struct gmem *g)
+EXPORT const char *gmem_error(const struct gmem_context *g)
 {
 	return g->error;
 }
 
-EXPORT const struct gmem_stats *gmem_stats(const struct gmem *g)
+EXPORT const struct gmem_stats *gmem_stats(const struct gmem_context *g)
 {
 	return &g->stats;
 }
 
-static int set_order(struct gmem *g, const struct gmem_range *ranges, size_t n);
+static int set_order(struct gmem_context *g, const struct gmem_range *ranges, size_t n);
 
-int gmem_clone(const struct gmem *g, struct gmem **copy)
+int gmem_context_clone(const struct gmem_context *g, struct gmem_context **copy)
 {
-	int err = gmem_new(copy);
+	int err = gmem_context_new(copy);
 
 	if (err)
 		return err;
@@ -87,7 +87,7 @@ int gmem_clone(const struct gmem *g, struct gmem **copy)
 	return set_order(*copy, g->order, g->nr_order);
 }
 
-int gmem_fail(struct gmem *g, int err, const char *format, ...)
+int gmem_fail(struct gmem_context *g, int err, const char *format, ...)
 {
 	va_list args;
 
@@ -103,14 +103,14 @@ int gmem_fail(struct gmem *g, int err, const char *format, ...)
 	return err;
 }
 
-void gmem_fail_anew(struct gmem *g)
+void gmem_fail_anew(struct gmem_context *g)
 {
 	pthread_mutex_lock(&g->error_lock);
 	g->failed = false;
 	pthread_mutex_unlock(&g->error_lock);
 }
 
-int gmem_begin(struct gmem *g)
+int gmem_begin(struct gmem_context *g)
 {
 	if (atomic_exchange(&g->busy, true))
 		return -EBUSY;
@@ -120,13 +120,13 @@ int gmem_begin(struct gmem *g)
 	return 0;
 }
 
-int gmem_end(struct gmem *g, int err)
+int gmem_end(struct gmem_context *g, int err)
 {
 	atomic_store(&g->busy, false);
 	return err;
 }
 
-void gmem_forget_cancel(struct gmem *g)
+void gmem_forget_cancel(struct gmem_context *g)
 {
 	uint64_t count;
 
@@ -135,7 +135,7 @@ void gmem_forget_cancel(struct gmem *g)
 		count = 0;
 }
 
-EXPORT void gmem_cancel(struct gmem *g)
+EXPORT void gmem_cancel(struct gmem_context *g)
 {
 	const uint64_t one = 1;
 	int err = errno;
@@ -146,7 +146,7 @@ EXPORT void gmem_cancel(struct gmem *g)
 		errno = err;
 }
 
-bool gmem_woken_to_cancel(struct gmem *g)
+bool gmem_woken_to_cancel(struct gmem_context *g)
 {
 	uint64_t count;
 
@@ -165,7 +165,7 @@ double gmem_now_ms(void)
 }
 
 /* An option is to be set, which no operation must be using: -EBUSY. */
-static int begin_setting(struct gmem *g, bool makes_sense, const char *why_not)
+static int begin_setting(struct gmem_context *g, bool makes_sense, const char *why_not)
 {
 	int err = gmem_begin(g);
 
@@ -174,7 +174,7 @@ static int begin_setting(struct gmem *g, bool makes_sense, const char *why_not)
 	return gmem_end(g, gmem_fail(g, -EINVAL, "%s", why_not));
 }
 
-EXPORT int gmem_set_method(struct gmem *g, enum gmem_method method)
+EXPORT int gmem_set_method(struct gmem_context *g, enum gmem_method method)
 {
 	int err = begin_setting(g, gmem_method_name(method), "there is no such method");
 
@@ -184,7 +184,7 @@ EXPORT int gmem_set_method(struct gmem *g, enum gmem_method method)
 	return gmem_end(g, 0);
 }
 
-EXPORT int gmem_set_threads(struct gmem *g, unsigned int threads)
+EXPORT int gmem_set_threads(struct gmem_context *g, unsigned int threads)
 {
 	int err = begin_setting(g, threads <= MAX_THREADS, "more than 1024 threads");
 
@@ -194,7 +194,7 @@ EXPORT int gmem_set_threads(struct gmem *g, unsigned int threads)
 	return gmem_end(g, 0);
 }
 
-EXPORT int gmem_set_chunk(struct gmem *g, size_t bytes)
+EXPORT int gmem_set_chunk(struct gmem_context *g, size_t bytes)
 {
 	int err = begin_setting(g, bytes && bytes % g->page == 0 && bytes <= MAX_CHUNK,
 				"a chunk is a number of whole pages, 1 GiB at most");
@@ -205,7 +205,7 @@ EXPORT int gmem_set_chunk(struct gmem *g, size_t bytes)
 	return gmem_end(g, 0);
 }
 
-EXPORT int gmem_set_zero(struct gmem *g, enum gmem_zero zero)
+EXPORT int gmem_set_zero(struct gmem_context *g, enum gmem_zero zero)
 {
 	int err = begin_setting(g, (unsigned int)zero <= GMEM_ZERO_WRITE,
 				"there is no such way to deal with zeros");
@@ -216,7 +216,7 @@ EXPORT int gmem_set_zero(struct gmem *g, enum gmem_zero zero)
 	return gmem_end(g, 0);
 }
 
-static int set_flag(struct gmem *g, bool *flag, bool value)
+static int set_flag(struct gmem_context *g, bool *flag, bool value)
 {
 	int err = begin_setting(g, true, NULL);
 
@@ -226,27 +226,27 @@ static int set_flag(struct gmem *g, bool *flag, bool value)
 	return gmem_end(g, 0);
 }
 
-EXPORT int gmem_set_overwrite(struct gmem *g, bool overwrite)
+EXPORT int gmem_set_overwrite(struct gmem_context *g, bool overwrite)
 {
 	return set_flag(g, &g->overwrite, overwrite);
 }
 
-EXPORT int gmem_set_pad(struct gmem *g, bool pad)
+EXPORT int gmem_set_pad(struct gmem_context *g, bool pad)
 {
 	return set_flag(g, &g->pad, pad);
 }
 
-EXPORT int gmem_set_direct(struct gmem *g, bool direct)
+EXPORT int gmem_set_direct(struct gmem_context *g, bool direct)
 {
 	return set_flag(g, &g->direct, direct);
 }
 
-EXPORT int gmem_set_verify(struct gmem *g, bool verify)
+EXPORT int gmem_set_verify(struct gmem_context *g, bool verify)
 {
 	return set_flag(g, &g->verify, verify);
 }
 
-EXPORT int gmem_set_progress(struct gmem *g, gmem_progress_fn *fn, void *arg)
+EXPORT int gmem_set_progress(struct gmem_context *g, gmem_progress_fn *fn, void *arg)
 {
 	int err = begin_setting(g, true, NULL);
 
@@ -257,7 +257,7 @@ EXPORT int gmem_set_progress(struct gmem *g, gmem_progress_fn *fn, void *arg)
 	return gmem_end(g, 0);
 }
 
-static int set_order(struct gmem *g, const struct gmem_range *ranges, size_t n)
+static int set_order(struct gmem_context *g, const struct gmem_range *ranges, size_t n)
 {
 	struct gmem_range *order = NULL;
 
@@ -273,7 +273,7 @@ static int set_order(struct gmem *g, const struct gmem_range *ranges, size_t n)
 	return 0;
 }
 
-EXPORT int gmem_set_order(struct gmem *g, const struct gmem_range *ranges, size_t n)
+EXPORT int gmem_set_order(struct gmem_context *g, const struct gmem_range *ranges, size_t n)
 {
 	bool whole_pages = true;
 	size_t i;

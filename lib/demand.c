@@ -188,7 +188,7 @@ EXPORT void gmem_demand_cancel(struct gmem_demand *d)
 
 /* -- making it ------------------------------------------------------------------------- */
 
-static int check(struct gmem *g, int source, uint64_t length, uint64_t granule)
+static int check(struct gmem_context *g, int source, uint64_t length, uint64_t granule)
 {
 	uint64_t size;
 	int err;
@@ -247,11 +247,11 @@ EXPORT void gmem_demand_free(struct gmem_demand *d)
 	free(d->piece_of);
 	free((void *)d->claimed);
 	free((void *)d->present);
-	gmem_free(d->job.g);
+	gmem_context_free(d->job.g);
 	free(d);
 }
 
-static int make(struct gmem *g, int fd, int source, uint64_t length, uint64_t granule,
+static int make(struct gmem_context *g, int fd, int source, uint64_t length, uint64_t granule,
 		struct gmem_demand **result)
 {
 	struct gmem_demand *d;
@@ -267,7 +267,7 @@ static int make(struct gmem *g, int fd, int source, uint64_t length, uint64_t gr
 	d->granules = (length - 1) / granule + 1;
 	pthread_mutex_init(&d->lock, NULL);
 	pthread_cond_init(&d->changed, NULL);
-	err = gmem_clone(g, &d->job.g);
+	err = gmem_context_clone(g, &d->job.g);
 	if (!err) {
 		gmem_job_init(&d->job, d->job.g, 0);
 		d->job.granule = granule;
@@ -284,7 +284,7 @@ static int make(struct gmem *g, int fd, int source, uint64_t length, uint64_t gr
 	return 0;
 }
 
-EXPORT int gmem_demand_new(struct gmem *g, int fd, int source, uint64_t length,
+EXPORT int gmem_demand_new(struct gmem_context *g, int fd, int source, uint64_t length,
 			   uint64_t granule, gmem_demand_fn *populated, void *arg,
 			   struct gmem_demand **result)
 {

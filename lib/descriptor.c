@@ -19,10 +19,10 @@
 #define SYS_cachestat	451	/* everywhere but on alpha */
 #endif
 
-static int create(struct gmem *g, int vm, uint64_t size, uint64_t flags)
+static int create(struct gmem_context *g, int vm, uint64_t size, uint64_t flags, uint64_t wanted)
 {
-	struct kvm_create_guest_memfd args = { .size = size, .flags = flags };
-	uint64_t supported;
+	uint64_t supported = gmem_check_extension(vm, KVM_CAP_GUEST_MEMFD_FLAGS);
+	struct kvm_create_guest_memfd args = { .size = size, .flags = flags | (wanted & supported) };
 	int fd, err;
 
 	if (!size || size % g->page)
@@ -40,7 +40,6 @@ static int create(struct gmem *g, int vm, uint64_t size, uint64_t flags)
 	if (err == -ENOTTY || !gmem_check_extension(vm, KVM_CAP_GUEST_MEMFD))
 		return gmem_fail(g, err, "cannot create a guest_memfd: KVM has none for this VM, or this is no VM");
 
-	supported = gmem_check_extension(vm, KVM_CAP_GUEST_MEMFD_FLAGS);
 	if (flags & ~supported)
 		return gmem_fail(g, err, "cannot create a guest_memfd with the flags %#" PRIx64 ": this kernel has %#" PRIx64 " for this VM",
 				 flags, supported);
@@ -48,11 +47,11 @@ static int create(struct gmem *g, int vm, uint64_t size, uint64_t flags)
 			 size, strerror(-err));
 }
 
-EXPORT int gmem_create(struct gmem *g, int vm, uint64_t size, uint64_t flags)
+EXPORT int gmem_create(struct gmem_context *g, int vm, uint64_t size, uint64_t flags, uint64_t wanted)
 {
 	int err = gmem_begin(g);
 
-	return err ?: gmem_end(g, create(g, vm, size, flags));
+	return err ?: gmem_end(g, create(g, vm, size, flags, wanted));
 }
 
 /*
@@ -92,7 +91,7 @@ void gmem_unmap(struct mapping *m)
 }
 
 /* KVM refuses mmap() without the flag. */
-static bool can_mmap(struct gmem *g, int fd)
+static bool can_mmap(struct gmem_context *g, int fd)
 {
 	struct mapping map;
 
@@ -118,7 +117,7 @@ static bool is_guest_memfd(int fd)
 	return len == sizeof(name) - 1 && !memcmp(link, name, len);
 }
 
-int gmem_examine(struct gmem *g, int fd, uint64_t *size)
+int gmem_look_at(struct gmem_context *g, int fd, uint64_t *size)
 {
 	struct stat st;
 	int can = 0;
@@ -141,11 +140,11 @@ int gmem_examine(struct gmem *g, int fd, uint64_t *size)
 	return can;
 }
 
-EXPORT int gmem_adopt(struct gmem *g, int fd, uint64_t *size)
+EXPORT int gmem_examine(struct gmem_context *g, int fd, uint64_t *size)
 {
 	int err = gmem_begin(g);
 
-	return err ?: gmem_end(g, gmem_examine(g, fd, size));
+	return err ?: gmem_end(g, gmem_look_at(g, fd, size));
 }
 
 static int next_by_seek(int fd, uint64_t from, struct gmem_range *range)
@@ -183,7 +182,7 @@ static bool is_empty(int fd, uint64_t offset, uint64_t length)
 #define WINDOW	8192	/* pages that mincore() is asked about at a time */
 
 /* For a file that can be mapped and is never swapped out. */
-static int next_by_mincore(struct gmem *g, int fd, uint64_t from, uint64_t size,
+static int next_by_mincore(struct gmem_context *g, int fd, uint64_t from, uint64_t size,
 			   struct gmem_range *range)
 {
 	unsigned char there[WINDOW];
@@ -232,7 +231,7 @@ static int next_by_mincore(struct gmem *g, int fd, uint64_t from, uint64_t size,
 	return err;
 }
 
-int gmem_next(struct gmem *g, int fd, int can, uint64_t size, uint64_t from, struct gmem_range *range)
+int gmem_next(struct gmem_context *g, int fd, int can, uint64_t size, uint64_t from, struct gmem_range *range)
 {
 	int own = can & GMEM_IS_GUEST_MEMFD ? -1 : gmem_reopen(fd, 0), err;
 
@@ -252,14 +251,14 @@ int gmem_next(struct gmem *g, int fd, int can, uint64_t size, uint64_t from, str
 	return err;
 }
 
-EXPORT int gmem_next_populated(struct gmem *g, int fd, uint64_t from, struct gmem_range *range)
+EXPORT int gmem_next_populated(struct gmem_context *g, int fd, uint64_t from, struct gmem_range *range)
 {
 	uint64_t size;
 	int err = gmem_begin(g), can;
 
 	if (err)
 		return err;
-	can = gmem_examine(g, fd, &size);
+	can = gmem_look_at(g, fd, &size);
 	err = can < 0 ? can : gmem_next(g, fd, can, size, from, range);
 	if (err == -ENXIO)
 		gmem_fail(g, err, "nothing is populated at %#" PRIx64 " or above", from);

@@ -10,21 +10,16 @@
 int main(int argc, char **argv)
 {
 	int vm = ioctl(open("/dev/kvm", O_RDWR), KVM_CREATE_VM, 0);
-	int image = open(argc > 1 ? argv[1] : "", O_RDONLY), memory, err;
-	struct gmem_probe *probe;
-	uint64_t flags;
+	int image = open(argc > 1 ? argv[1] : "", O_RDONLY), memory;
 	struct stat st;
-	struct gmem *g;
+	struct gmem_context *g;
 
-	if (vm < 0 || image < 0 || fstat(image, &st) || gmem_new(&g))
+	if (vm < 0 || image < 0 || fstat(image, &st) || gmem_context_new(&g))
 		return 1;
 
-	/* Whatever this kernel has of what we can use. */
-	err = gmem_probe(g, vm, &probe);
-	if (err)
-		return 1;
-	flags = gmem_probe_flags(probe) & (GMEM_FLAG_MMAP | GMEM_FLAG_INIT_SHARED | GMEM_FLAG_WRITE);
-	memory = gmem_create(g, vm, (st.st_size + 4095) & ~4095ULL, flags);
+	/* With what this kernel has of what we can use. */
+	memory = gmem_create(g, vm, (st.st_size + 4095) & ~4095ULL, 0,
+			     GMEM_FLAG_MMAP | GMEM_FLAG_INIT_SHARED | GMEM_FLAG_WRITE);
 	gmem_set_pad(g, true);
 	if (memory < 0 || gmem_populate_file(g, memory, 0, image, 0, GMEM_ALL)) {
 		fprintf(stderr, "%s\n", gmem_error(g));
@@ -32,7 +27,6 @@ int main(int argc, char **argv)
 	}
 	printf("%.0f ms by %s\n", gmem_stats(g)->ms, gmem_method_name(gmem_stats(g)->method));
 	/* Go on: KVM_SET_USER_MEMORY_REGION2 with .guest_memfd = memory. */
-	gmem_probe_free(probe);
-	gmem_free(g);
+	gmem_context_free(g);
 	return 0;
 }

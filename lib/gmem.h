@@ -57,27 +57,27 @@ const char *gmem_version(void);
  * what is to be known about the last one: the statistics, the error message.
  */
 
-struct gmem;
+struct gmem_context;
 
 /* Make a context, the caller's to free.  -ENOMEM; -EMFILE: too many descriptors. */
-int gmem_new(struct gmem **g);
+int gmem_context_new(struct gmem_context **g);
 
 /* Free it, and what gmem_error() and gmem_stats() returned.  NULL is fine. */
-void gmem_free(struct gmem *g);
+void gmem_context_free(struct gmem_context *g);
 
 /*
  * What the context's last call failed with, one line; "" if it did not.  It is the
  * context's, and stays until its next call.  -EBUSY alone has no message: the context
  * is another call's.
  */
-const char *gmem_error(const struct gmem *g);
+const char *gmem_error(const struct gmem_context *g);
 
 /*
  * Make the populating that is running, or else the next one, fail with -ECANCELED;
  * gmem_next_populated(), too.  What else is called in between does not heed it.  If
  * that is all but done it may succeed.  From any thread, and from signal handlers.
  */
-void gmem_cancel(struct gmem *g);
+void gmem_cancel(struct gmem_context *g);
 
 /*
  * Options: gmem_options(3)
@@ -101,13 +101,13 @@ const char *gmem_method_name(enum gmem_method method);
  */
 
 /* How to copy (auto).  Populating fails with -EOPNOTSUPP where it is not possible. */
-int gmem_set_method(struct gmem *g, enum gmem_method method);
+int gmem_set_method(struct gmem_context *g, enum gmem_method method);
 
 /* How many threads work, the caller's included (0: as many as pay). */
-int gmem_set_threads(struct gmem *g, unsigned int threads);
+int gmem_set_threads(struct gmem_context *g, unsigned int threads);
 
 /* What a thread does at a time, in bytes: whole pages (1 MiB). */
-int gmem_set_chunk(struct gmem *g, size_t bytes);
+int gmem_set_chunk(struct gmem_context *g, size_t bytes);
 
 enum gmem_zero {
 	GMEM_ZERO_AUTO,		/* skip zeros where the guest_memfd says it has a hole */
@@ -116,7 +116,7 @@ enum gmem_zero {
 };
 
 /* Whether pages of zeros are left out, as holes, which read as zeros (auto). */
-int gmem_set_zero(struct gmem *g, enum gmem_zero zero);
+int gmem_set_zero(struct gmem_context *g, enum gmem_zero zero);
 
 /*
  * Whether pages that are populated already are written again (yes), or else left
@@ -125,16 +125,16 @@ int gmem_set_zero(struct gmem *g, enum gmem_zero zero);
  * the pages are left alone that are populated when the operation begins. Methods
  * other than sendfile.
  */
-int gmem_set_overwrite(struct gmem *g, bool overwrite);
+int gmem_set_overwrite(struct gmem_context *g, bool overwrite);
 
 /* Fill the last page with zeros if the source ends within it (no: -EINVAL). */
-int gmem_set_pad(struct gmem *g, bool pad);
+int gmem_set_pad(struct gmem_context *g, bool pad);
 
 /* Read files past the page cache, with O_DIRECT, if they can be (no). */
-int gmem_set_direct(struct gmem *g, bool direct);
+int gmem_set_direct(struct gmem_context *g, bool direct);
 
 /* Compare what is there afterwards with all of the source; takes MMAP (no). */
-int gmem_set_verify(struct gmem *g, bool verify);
+int gmem_set_verify(struct gmem_context *g, bool verify);
 
 /* A range of a guest_memfd. */
 struct gmem_range {
@@ -147,7 +147,7 @@ struct gmem_range {
  * source can be read in any order; n == 0: none.  The array is copied.  -EINVAL: a
  * range is not of whole pages; -ENOMEM.
  */
-int gmem_set_order(struct gmem *g, const struct gmem_range *ranges, size_t n);
+int gmem_set_order(struct gmem_context *g, const struct gmem_range *ranges, size_t n);
 
 struct gmem_progress {
 	uint64_t done;		/* bytes of the guest_memfd */
@@ -160,7 +160,7 @@ struct gmem_progress {
  * second.  Anything but 0 cancels the operation.
  */
 typedef int gmem_progress_fn(const struct gmem_progress *progress, void *arg);
-int gmem_set_progress(struct gmem *g, gmem_progress_fn *fn, void *arg);
+int gmem_set_progress(struct gmem_context *g, gmem_progress_fn *fn, void *arg);
 
 /*
  * What the kernel can do: gmem_probe(3)
@@ -180,7 +180,7 @@ struct gmem_feature {
  * type for it if @vm is -1.  A machine without KVM is no error: all of its
  * features are unsupported.  *probe is the caller's to free.  -ENOMEM.
  */
-int gmem_probe(struct gmem *g, int vm, struct gmem_probe **probe);
+int gmem_probe(struct gmem_context *g, int vm, struct gmem_probe **probe);
 void gmem_probe_free(struct gmem_probe *probe);
 
 /* The @i'th feature, NULL after the last.  It is the probe's. */
@@ -197,14 +197,14 @@ uint64_t gmem_probe_flags(const struct gmem_probe *probe);
  */
 
 /*
- * Make a guest_memfd of @size bytes for @vm; returns its descriptor (close-on-exec),
- * the caller's to close.  -EINVAL: @size is 0 or not of whole pages, or the kernel
- * lacks one of @flags for this VM, which the message names; -ENOTTY, -EBADF: @vm is
- * no VM.
+ * Make a guest_memfd of @size bytes for @vm, with @flags and those of @wanted that the
+ * kernel has for this VM; returns its descriptor (close-on-exec), the caller's to close.
+ * -EINVAL: @size is 0 or not of whole pages, or the kernel lacks one of @flags, which
+ * the message names; -ENOTTY, -EBADF: @vm is no VM.
  */
-int gmem_create(struct gmem *g, int vm, uint64_t size, uint64_t flags);
+int gmem_create(struct gmem_context *g, int vm, uint64_t size, uint64_t flags, uint64_t wanted);
 
-/* What gmem_adopt() returns. */
+/* What gmem_examine() returns. */
 #define GMEM_IS_GUEST_MEMFD	(1 << 0)	/* and not e.g. a memfd, which works, too */
 #define GMEM_CAN_WRITE		(1 << 1)
 #define GMEM_CAN_MMAP		(1 << 2)
@@ -215,13 +215,13 @@ int gmem_create(struct gmem *g, int vm, uint64_t size, uint64_t flags);
  * its size.  Populating does the same by itself, so there is no need to.
  * -EBADF; -EINVAL: it is no file.
  */
-int gmem_adopt(struct gmem *g, int fd, uint64_t *size);
+int gmem_examine(struct gmem_context *g, int fd, uint64_t *size);
 
 /*
  * The first range at @from or above that is populated.  -ENXIO: there is none;
  * -EOPNOTSUPP: this guest_memfd does not tell (it can neither be mapped nor seek).
  */
-int gmem_next_populated(struct gmem *g, int fd, uint64_t from, struct gmem_range *range);
+int gmem_next_populated(struct gmem_context *g, int fd, uint64_t from, struct gmem_range *range);
 
 /*
  * Populating: gmem_populate(3)
@@ -246,11 +246,11 @@ int gmem_next_populated(struct gmem *g, int fd, uint64_t from, struct gmem_range
  *   -ECANCELED   gmem_cancel(), or the progress function
  */
 
-int gmem_populate_buffer(struct gmem *g, int fd, uint64_t offset,
+int gmem_populate_buffer(struct gmem_context *g, int fd, uint64_t offset,
 			 const void *buffer, size_t length);
 
 /* A regular file or block device, from @source_offset on.  Holes are not read, but to verify. */
-int gmem_populate_file(struct gmem *g, int fd, uint64_t offset,
+int gmem_populate_file(struct gmem_context *g, int fd, uint64_t offset,
 		       int source, uint64_t source_offset, uint64_t length);
 
 #define GMEM_MAX_LAYERS		64
@@ -261,10 +261,10 @@ int gmem_populate_file(struct gmem *g, int fd, uint64_t offset,
  * Files on file systems that have holes, each of whole pages. -EOPNOTSUPP: one does
  * not tell of its holes.
  */
-int gmem_populate_layers(struct gmem *g, int fd, uint64_t offset, const int *layers, size_t n);
+int gmem_populate_layers(struct gmem_context *g, int fd, uint64_t offset, const int *layers, size_t n);
 
 /* Anything that can be read, from where it is, in chunks of any size. */
-int gmem_populate_stream(struct gmem *g, int fd, uint64_t offset,
+int gmem_populate_stream(struct gmem_context *g, int fd, uint64_t offset,
 			 int source, uint64_t length);
 
 /*
@@ -272,11 +272,11 @@ int gmem_populate_stream(struct gmem *g, int fd, uint64_t offset,
  * its frames tell their sizes they are decompressed in parallel; else, from
  * where @source is, one after the other.
  */
-int gmem_populate_zstd(struct gmem *g, int fd, uint64_t offset,
+int gmem_populate_zstd(struct gmem_context *g, int fd, uint64_t offset,
 		       int source, uint64_t length);
 
 /* What a zstd image, a file, decompresses to; -ENODATA if it does not tell, or is a stream. */
-int gmem_zstd_size(struct gmem *g, int source, uint64_t *size);
+int gmem_zstd_size(struct gmem_context *g, int source, uint64_t *size);
 
 /*
  * Statistics: gmem_stats(3)
@@ -305,7 +305,7 @@ struct gmem_stats {
  * Of the last populating operation, also when it failed.  Valid until the next
  * one begins or the context is freed.
  */
-const struct gmem_stats *gmem_stats(const struct gmem *g);
+const struct gmem_stats *gmem_stats(const struct gmem_context *g);
 
 /*
  * Populating on demand: gmem_demand(3)
@@ -332,7 +332,7 @@ typedef int gmem_demand_fn(const struct gmem_range *range, void *arg);
  * -ESPIPE: it is no file; -EOPNOTSUPP: a method other than auto, write or mmap;
  * -ENOMEM.
  */
-int gmem_demand_new(struct gmem *g, int fd, int source, uint64_t length, uint64_t granule,
+int gmem_demand_new(struct gmem_context *g, int fd, int source, uint64_t length, uint64_t granule,
 		    gmem_demand_fn *populated, void *arg, struct gmem_demand **demand);
 
 /*
@@ -370,10 +370,10 @@ void gmem_demand_free(struct gmem_demand *demand);
  * Read an order file.  *ranges is to be freed with free().  -EINVAL: a line, which
  * the message names, is none; -EIO; -ENOMEM.
  */
-int gmem_order_read(struct gmem *g, int fd, struct gmem_range **ranges, size_t *n);
+int gmem_order_read(struct gmem_context *g, int fd, struct gmem_range **ranges, size_t *n);
 
 /* Write one; neighbours that follow each other become one range. */
-int gmem_order_write(struct gmem *g, int fd, const struct gmem_range *ranges, size_t n);
+int gmem_order_write(struct gmem_context *g, int fd, const struct gmem_range *ranges, size_t n);
 
 #ifdef __cplusplus
 }

@@ -22,7 +22,7 @@
 #define HAVE_IO_URING	1
 #endif
 
-struct gmem {
+struct gmem_context {
 	enum gmem_method method;
 	enum gmem_zero zero;
 	unsigned int threads;
@@ -51,28 +51,28 @@ struct gmem {
 };
 
 /* Set the message, unless it has been set since gmem_begin(). Returns @err. */
-int gmem_fail(struct gmem *g, int err, const char *format, ...) PRINTF(3, 4);
+int gmem_fail(struct gmem_context *g, int err, const char *format, ...) PRINTF(3, 4);
 
 /* The next failure is to have a message of its own; so far this one stays. */
-void gmem_fail_anew(struct gmem *g);
+void gmem_fail_anew(struct gmem_context *g);
 
 /* A context with the same options, for what goes on when the call is over. */
-int gmem_clone(const struct gmem *g, struct gmem **copy);
+int gmem_context_clone(const struct gmem_context *g, struct gmem_context **copy);
 
 /* An operation begins: forget the last one's error. -EBUSY if one is running. */
-int gmem_begin(struct gmem *g);
+int gmem_begin(struct gmem_context *g);
 
 /* It ends; returns @err. */
-int gmem_end(struct gmem *g, int err);
+int gmem_end(struct gmem_context *g, int err);
 
 /*
  * Before the end of what can be cancelled: who is cancelled has heard of it, who is
  * done has no use for it. Who cannot be leaves it to the next.
  */
-void gmem_forget_cancel(struct gmem *g);
+void gmem_forget_cancel(struct gmem_context *g);
 
 /* cancel_fd is readable: is it for this operation? */
-bool gmem_woken_to_cancel(struct gmem *g);
+bool gmem_woken_to_cancel(struct gmem_context *g);
 
 double gmem_now_ms(void);
 
@@ -126,10 +126,10 @@ struct target {
 };
 
 /* What the descriptor is and can do: GMEM_*, or a negative errno. */
-int gmem_examine(struct gmem *g, int fd, uint64_t *size);
+int gmem_look_at(struct gmem_context *g, int fd, uint64_t *size);
 
 /* As gmem_next_populated(), for a descriptor that has been examined; -ENXIO without a message. */
-int gmem_next(struct gmem *g, int fd, int can, uint64_t size, uint64_t from, struct gmem_range *range);
+int gmem_next(struct gmem_context *g, int fd, int can, uint64_t size, uint64_t from, struct gmem_range *range);
 
 /* Where what is populated comes from. */
 enum source {
@@ -142,23 +142,20 @@ enum source {
 };
 
 /* Settle how: g's method if that is possible, or what serves it best; and note why. */
-int gmem_choose_method(struct gmem *g, struct target *t, enum source source);
+int gmem_choose_method(struct gmem_context *g, struct target *t, enum source source);
 
-int gmem_target_open(struct gmem *g, struct target *t, enum source source,
+int gmem_target_open(struct gmem_context *g, struct target *t, enum source source,
 		     int fd, uint64_t offset, uint64_t length);
 void gmem_target_close(struct target *t);
 
 /* The message for an error of writing at @offset. Returns @err. */
-int gmem_target_fail(struct gmem *g, int err, uint64_t offset);
+int gmem_target_fail(struct gmem_context *g, int err, uint64_t offset);
 
 /* What is populated now? -> gmem_target_is_fresh(). */
-int gmem_target_find_populated(struct gmem *g, struct target *t);
+int gmem_target_find_populated(struct gmem_context *g, struct target *t);
 
 /* Are these pages not populated, so that zeros need not be written? */
 bool gmem_target_is_fresh(const struct target *t, uint64_t offset, uint64_t length);
-
-/* Do so many bytes hold nothing but zeros? */
-bool gmem_is_zero(const void *bytes, size_t length);
 
 /* What becomes of a page that is to be populated. */
 enum fate {
@@ -172,11 +169,11 @@ enum fate {
  * Put whole pages: so many as *done says, all of one fate. With an error: as many as
  * were written before it.
  */
-int gmem_target_put(struct gmem *g, const struct target *t, uint64_t offset,
+int gmem_target_put(struct gmem_context *g, const struct target *t, uint64_t offset,
 		    const char *bytes, size_t length, size_t *done, enum fate *fate);
 
 /* Are they there? -EILSEQ if not. Zeros in a hole, which a look would fill, are. */
-int gmem_target_compare(struct gmem *g, const struct target *t, uint64_t offset,
+int gmem_target_compare(struct gmem_context *g, const struct target *t, uint64_t offset,
 			const char *bytes, size_t length);
 
 /*
@@ -208,7 +205,7 @@ struct job_hooks {
 };
 
 struct job {
-	struct gmem *g;
+	struct gmem_context *g;
 	struct target target;
 	bool direct;
 
@@ -246,14 +243,14 @@ void gmem_block_sigxfsz(sigset_t *before);
 void gmem_unblock_sigxfsz(const sigset_t *before);
 
 /* A job of a context that has begun; how far it came, for gmem_stats(). */
-void gmem_job_init(struct job *job, struct gmem *g, uint64_t offset);
+void gmem_job_init(struct job *job, struct gmem_context *g, uint64_t offset);
 void gmem_job_stats(struct job *job);
 
-int gmem_job_begin(struct job *job, struct gmem *g, uint64_t offset);
+int gmem_job_begin(struct job *job, struct gmem_context *g, uint64_t offset);
 int gmem_job_end(struct job *job, int err);
 
 /* How many bytes of whole pages a source takes; -EINVAL if it may not be padded. */
-int gmem_round_up_to_page(struct gmem *g, uint64_t length, uint64_t *rounded);
+int gmem_round_up_to_page(struct gmem_context *g, uint64_t length, uint64_t *rounded);
 
 /* Plan to populate the target, g's order first. @data: where each layer has no holes, NULL: everywhere. */
 int gmem_job_plan(struct job *job, const struct ranges *data);
@@ -298,7 +295,7 @@ int gmem_check_extension(int kvm_or_vm, int capability);
 int gmem_reopen(int fd, int flags);
 
 /* Of a file or a block device; -ESPIPE, without a message: it is neither. */
-int gmem_source_size(struct gmem *g, int source, uint64_t *size);
+int gmem_source_size(struct gmem_context *g, int source, uint64_t *size);
 
 struct stream {
 	int fd;
@@ -309,7 +306,7 @@ struct stream {
 void gmem_stream_widen(int fd);
 
 /* read() that is cancelled by gmem_cancel(); @at is for the message. */
-ssize_t gmem_stream_read(struct gmem *g, int fd, void *buffer, size_t size, uint64_t at);
+ssize_t gmem_stream_read(struct gmem_context *g, int fd, void *buffer, size_t size, uint64_t at);
 
 /* @at bytes into it it has ended, with @rest bytes of a page in the buffer. */
 int gmem_stream_end(struct worker *w, const struct stream *source, uint64_t at, char *buffer, size_t rest);

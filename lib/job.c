@@ -35,7 +35,7 @@ void gmem_unblock_sigxfsz(const sigset_t *before)
 	pthread_sigmask(SIG_SETMASK, before, NULL);
 }
 
-void gmem_job_init(struct job *job, struct gmem *g, uint64_t offset)
+void gmem_job_init(struct job *job, struct gmem_context *g, uint64_t offset)
 {
 	memset(job, 0, sizeof(*job));
 	job->g = g;
@@ -52,7 +52,7 @@ void gmem_job_init(struct job *job, struct gmem *g, uint64_t offset)
 	g->stats.why = g->why;
 }
 
-int gmem_job_begin(struct job *job, struct gmem *g, uint64_t offset)
+int gmem_job_begin(struct job *job, struct gmem_context *g, uint64_t offset)
 {
 	int err = gmem_begin(g);
 
@@ -80,7 +80,7 @@ static uint64_t up_to(const struct job *job)
 
 void gmem_job_stats(struct job *job)
 {
-	struct gmem *g = job->g;
+	struct gmem_context *g = job->g;
 	struct gmem_stats *s = &g->stats;
 
 	s->bytes = job->done;
@@ -96,7 +96,7 @@ void gmem_job_stats(struct job *job)
 
 int gmem_job_end(struct job *job, int err)
 {
-	struct gmem *g = job->g;
+	struct gmem_context *g = job->g;
 
 	gmem_job_stats(job);
 	gmem_target_close(&job->target);
@@ -106,7 +106,7 @@ int gmem_job_end(struct job *job, int err)
 	return gmem_end(g, err);
 }
 
-int gmem_round_up_to_page(struct gmem *g, uint64_t length, uint64_t *rounded)
+int gmem_round_up_to_page(struct gmem_context *g, uint64_t length, uint64_t *rounded)
 {
 	uint64_t over = length % g->page;
 
@@ -277,7 +277,7 @@ static int plan_unplanned(struct job *job, uint64_t first, uint64_t last,
 static int plan_in_order(struct job *job, struct planned *planned, const struct ranges *data)
 {
 	const struct target *t = &job->target;
-	const struct gmem *g = job->g;
+	const struct gmem_context *g = job->g;
 	uint64_t from, to;
 	size_t i;
 	int err;
@@ -334,7 +334,7 @@ static void stop(struct job *job, int err)
 /* On the thread that called only. */
 static void tell_progress(struct job *job)
 {
-	struct gmem *g = job->g;
+	struct gmem_context *g = job->g;
 	struct gmem_progress progress;
 	double now = gmem_now_ms();
 
@@ -384,7 +384,7 @@ int gmem_worker_finish(struct worker *w, int err)
 
 char *gmem_worker_buffer(struct worker *w)
 {
-	struct gmem *g = w->job->g;
+	struct gmem_context *g = w->job->g;
 	void *buffer;
 
 	if (!w->buffer) {
@@ -521,7 +521,7 @@ static int run_workers(struct job *job, struct worker *worker, unsigned int n)
 
 static int run(struct job *job, struct worker *worker, unsigned int n)
 {
-	struct gmem *g = job->g;
+	struct gmem_context *g = job->g;
 	unsigned int i;
 	int err;
 
@@ -545,7 +545,7 @@ static int run(struct job *job, struct worker *worker, unsigned int n)
 
 int gmem_job_run(struct job *job, unsigned int max)
 {
-	struct gmem *g = job->g;
+	struct gmem_context *g = job->g;
 	unsigned int n = choose_threads(job, max);
 	struct worker *worker = calloc(n, sizeof(*worker));
 	int err = -ENOMEM;

@@ -31,12 +31,12 @@ static const struct {
 	[ON_DEMAND] = { .why = "on demand it is write or mmap" },
 };
 
-static int refuse(struct gmem *g, const char *why)
+static int refuse(struct gmem_context *g, const char *why)
 {
 	return gmem_fail(g, -EOPNOTSUPP, "method %s: %s", names[g->method], why);
 }
 
-static int check(struct gmem *g, const struct target *t, enum source source)
+static int check(struct gmem_context *g, const struct target *t, enum source source)
 {
 	const enum gmem_method method = g->method;
 
@@ -60,12 +60,12 @@ static int check(struct gmem *g, const struct target *t, enum source source)
  * sendfile saves a copy, if the page cache has the source; but it does not look for
  * zeros, which take memory and time if they are written.
  */
-static bool sendfile_is_best(const struct gmem *g, enum source source)
+static bool sendfile_is_best(const struct gmem_context *g, enum source source)
 {
 	return sources[source].sendfile && g->zero == GMEM_ZERO_WRITE && g->overwrite && !g->direct;
 }
 
-int gmem_choose_method(struct gmem *g, struct target *t, enum source source)
+int gmem_choose_method(struct gmem_context *g, struct target *t, enum source source)
 {
 	const char *why = "as asked";
 	int err = check(g, t, source);

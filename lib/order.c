@@ -58,7 +58,7 @@ static int parse_line(const char *text, size_t page, struct gmem_range *range)
 	return 1;
 }
 
-static int read_lines(struct gmem *g, FILE *file, struct ranges *ranges)
+static int read_lines(struct gmem_context *g, FILE *file, struct ranges *ranges)
 {
 	struct gmem_range range;
 	unsigned long nr = 0;
@@ -77,7 +77,7 @@ static int read_lines(struct gmem *g, FILE *file, struct ranges *ranges)
 	return ferror(file) ? gmem_fail(g, -EIO, "cannot read the order file") : 0;
 }
 
-EXPORT int gmem_order_read(struct gmem *g, int fd, struct gmem_range **ranges, size_t *n)
+EXPORT int gmem_order_read(struct gmem_context *g, int fd, struct gmem_range **ranges, size_t *n)
 {
 	struct ranges list = { 0 };
 	int err = gmem_begin(g), copy;
@@ -134,7 +134,7 @@ static int write_lines(int fd, const struct ranges *list)
 	return err;
 }
 
-EXPORT int gmem_order_write(struct gmem *g, int fd, const struct gmem_range *ranges, size_t n)
+EXPORT int gmem_order_write(struct gmem_context *g, int fd, const struct gmem_range *ranges, size_t n)
 {
 	struct ranges list = { 0 };
 	int err = gmem_begin(g);

@@ -46,7 +46,7 @@ static int work(struct worker *w)
 
 static int populate(struct job *job, int fd, uint64_t offset, struct buffer *source)
 {
-	struct gmem *g = job->g;
+	struct gmem_context *g = job->g;
 	uint64_t length;
 	int err;
 
@@ -63,7 +63,7 @@ static int populate(struct job *job, int fd, uint64_t offset, struct buffer *sou
 	return err ?: gmem_job_run(job, UINT_MAX);
 }
 
-EXPORT int gmem_populate_buffer(struct gmem *g, int fd, uint64_t offset,
+EXPORT int gmem_populate_buffer(struct gmem_context *g, int fd, uint64_t offset,
 				const void *buffer, size_t length)
 {
 	struct buffer source = { .bytes = buffer, .length = length };

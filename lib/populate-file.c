@@ -204,7 +204,7 @@ static int find_data(struct job *job, const struct file *source, struct ranges *
 static int find_layers(struct job *job, struct ranges *data)
 {
 	const struct file *layers = job->source;
-	const struct gmem *g = job->g;
+	const struct gmem_context *g = job->g;
 	int i, err = 0;
 
 	/* To verify at once is to read all. */
@@ -233,7 +233,7 @@ int gmem_file_plan(struct job *job)
 }
 
 /* How much there is from @offset on. */
-static int file_length(struct gmem *g, struct file *source)
+static int file_length(struct gmem_context *g, struct file *source)
 {
 	uint64_t size;
 	int err = gmem_source_size(g, source->fd, &size);
@@ -285,7 +285,7 @@ void gmem_file_close(struct file *layers, int n)
 
 static int populate(struct job *job, int fd, uint64_t offset, struct file *layers, int n, uint64_t total)
 {
-	struct gmem *g = job->g;
+	struct gmem_context *g = job->g;
 	uint64_t length;
 	int err;
 
@@ -307,7 +307,7 @@ static int populate(struct job *job, int fd, uint64_t offset, struct file *layer
 	return err;
 }
 
-EXPORT int gmem_populate_file(struct gmem *g, int fd, uint64_t offset,
+EXPORT int gmem_populate_file(struct gmem_context *g, int fd, uint64_t offset,
 			      int source, uint64_t source_offset, uint64_t length)
 {
 	struct file file = { .fd = source, .own = -1, .offset = source_offset, .length = length };
@@ -321,7 +321,7 @@ EXPORT int gmem_populate_file(struct gmem *g, int fd, uint64_t offset,
 }
 
 /* A page is all of one layer: none may end within one. The largest is as large as all. */
-static int layers_length(struct gmem *g, struct file *layers, const int *fds, int n, uint64_t *total)
+static int layers_length(struct gmem_context *g, struct file *layers, const int *fds, int n, uint64_t *total)
 {
 	int i, err = 0;
 
@@ -337,7 +337,7 @@ static int layers_length(struct gmem *g, struct file *layers, const int *fds, in
 	return err;
 }
 
-EXPORT int gmem_populate_layers(struct gmem *g, int fd, uint64_t offset, const int *fds, size_t n)
+EXPORT int gmem_populate_layers(struct gmem_context *g, int fd, uint64_t offset, const int *fds, size_t n)
 {
 	struct file layers[GMEM_MAX_LAYERS];
 	struct job job;

@@ -12,7 +12,7 @@
 
 #define PIPE_SIZE	(1 << 20)
 
-ssize_t gmem_stream_read(struct gmem *g, int fd, void *buffer, size_t size, uint64_t at)
+ssize_t gmem_stream_read(struct gmem_context *g, int fd, void *buffer, size_t size, uint64_t at)
 {
 	struct pollfd wait[] = {
 		{ .fd = fd, .events = POLLIN },
@@ -67,7 +67,7 @@ static ssize_t fill(struct worker *w, char *buffer, uint64_t at, size_t want)
 
 int gmem_stream_end(struct worker *w, const struct stream *source, uint64_t at, char *buffer, size_t rest)
 {
-	struct gmem *g = w->job->g;
+	struct gmem_context *g = w->job->g;
 
 	if (source->length != GMEM_ALL && at < source->length)
 		return gmem_fail(g, -ENODATA, "the source ended after %" PRIu64 " bytes, %" PRIu64 " short: was it cut off, or its writer killed?",
@@ -132,7 +132,7 @@ int gmem_stream_work(struct worker *w)
 
 static int populate(struct job *job, int fd, uint64_t offset, struct stream *source)
 {
-	struct gmem *g = job->g;
+	struct gmem_context *g = job->g;
 	uint64_t length = GMEM_ALL;
 	int err = 0;
 
@@ -154,7 +154,7 @@ static int populate(struct job *job, int fd, uint64_t offset, struct stream *sou
 	return gmem_job_run(job, 1);
 }
 
-EXPORT int gmem_populate_stream(struct gmem *g, int fd, uint64_t offset,
+EXPORT int gmem_populate_stream(struct gmem_context *g, int fd, uint64_t offset,
 				int source, uint64_t length)
 {
 	struct stream stream = { .fd = source, .length = length };

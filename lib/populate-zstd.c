@@ -19,7 +19,7 @@ struct image {
 
 /* Compressed bytes on their way to the decompressor. */
 struct input {
-	struct gmem *g;
+	struct gmem_context *g;
 	const struct image *image;
 	uint64_t at;		/* of the next in the image */
 	ZSTD_inBuffer in;
@@ -82,7 +82,7 @@ static int output_flush(struct output *o)
 static int step(struct output *o, ZSTD_DStream *zstd, ZSTD_inBuffer *in,
 		size_t *hint, bool *pending)
 {
-	struct gmem *g = o->w->job->g;
+	struct gmem_context *g = o->w->job->g;
 	uint64_t left = o->room - o->at;
 	bool full = o->fill == left;
 	ZSTD_outBuffer out;
@@ -313,7 +313,7 @@ static uint64_t plan_frames(struct job *job, const struct image *image)
 /* Frames with pages that come first in the order come first. */
 static int order_frames(struct job *job)
 {
-	const struct gmem *g = job->g;
+	const struct gmem_context *g = job->g;
 	struct piece *sorted = job->piece, *ordered;
 	size_t nr = job->nr_pieces, n = 0, i, low, high, middle;
 	uint64_t end;
@@ -394,7 +394,7 @@ static int populate_in_sequence(struct job *job, int fd, uint64_t offset, struct
 
 static int populate(struct job *job, int fd, uint64_t offset, struct image *image)
 {
-	struct gmem *g = job->g;
+	struct gmem_context *g = job->g;
 	uint64_t total;
 	int err;
 
@@ -412,7 +412,7 @@ static int populate(struct job *job, int fd, uint64_t offset, struct image *imag
 	return populate_in_sequence(job, fd, offset, image);
 }
 
-EXPORT int gmem_zstd_size(struct gmem *g, int source, uint64_t *size)
+EXPORT int gmem_zstd_size(struct gmem_context *g, int source, uint64_t *size)
 {
 	uint64_t at = 0, total = 0, content, end;
 	int err = gmem_begin(g);
@@ -434,7 +434,7 @@ EXPORT int gmem_zstd_size(struct gmem *g, int source, uint64_t *size)
 	return gmem_end(g, err);
 }
 
-EXPORT int gmem_populate_zstd(struct gmem *g, int fd, uint64_t offset,
+EXPORT int gmem_populate_zstd(struct gmem_context *g, int fd, uint64_t offset,
 			      int source, uint64_t length)
 {
 	struct image image = { .out = { .fd = source, .length = length } };
@@ -448,21 +448,21 @@ EXPORT int gmem_populate_zstd(struct gmem *g, int fd, uint64_t offset,
 
 #include <errno.h>
 
-static int refuse(struct gmem *g)
+static int refuse(struct gmem_context *g)
 {
 	int err = gmem_begin(g);
 
 	return err ?: gmem_end(g, gmem_fail(g, -EOPNOTSUPP, "this libgmem was built without zstd"));
 }
 
-EXPORT int gmem_zstd_size(struct gmem *g, int source, uint64_t *size)
+EXPORT int gmem_zstd_size(struct gmem_context *g, int source, uint64_t *size)
 {
 	(void)source;
 	(void)size;
 	return refuse(g);
 }
 
-EXPORT int gmem_populate_zstd(struct gmem *g, int fd, uint64_t offset, int source, uint64_t length)
+EXPORT int gmem_populate_zstd(struct gmem_context *g, int fd, uint64_t offset, int source, uint64_t length)
 {
 	(void)fd;
 	(void)offset;

@@ -11,6 +11,7 @@
 
 #include "internal.h"
 #include "kvm.h"
+#include "shared.h"
 
 #define MAX_FEATURES	24
 
@@ -158,7 +159,7 @@ static void probe_vm_types(struct gmem_probe *p, int kvm, const char *why)
 }
 
 /* guest_memfd tells which pages are populated if its files have a position. */
-static void probe_seek(struct gmem_probe *p, struct gmem *g, int vm)
+static void probe_seek(struct gmem_probe *p, struct gmem_context *g, int vm)
 {
 	const char *name = "SEEK_DATA and SEEK_HOLE", *about = "guest_memfd tells which pages are populated";
 	struct kvm_create_guest_memfd args = { .size = g->page };
@@ -197,7 +198,7 @@ static void probe_io_uring(struct gmem_probe *p)
 		close(fd);
 }
 
-EXPORT int gmem_probe(struct gmem *g, int vm, struct gmem_probe **result)
+EXPORT int gmem_probe(struct gmem_context *g, int vm, struct gmem_probe **result)
 {
 	int kvm, own_vm = -1, err;
 	struct gmem_probe *p;
@@ -217,9 +218,7 @@ EXPORT int gmem_probe(struct gmem *g, int vm, struct gmem_probe **result)
 	add(p, "/dev/kvm", "virtual machines", *why ? "%s" : NULL, why);
 
 	if (kvm >= 0 && vm < 0) {
-		do
-			vm = own_vm = ioctl(kvm, KVM_CREATE_VM, 0L);
-		while (vm < 0 && errno == EINTR);
+		vm = own_vm = make_vm(kvm);
 		if (vm < 0)
 			snprintf(why, sizeof(why), "KVM cannot create a VM: %s", strerror(errno));
 	}

@@ -19,7 +19,7 @@ int gmem_reopen(int fd, int flags)
 	return open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | flags);
 }
 
-int gmem_source_size(struct gmem *g, int source, uint64_t *size)
+int gmem_source_size(struct gmem_context *g, int source, uint64_t *size)
 {
 	struct stat st;
 

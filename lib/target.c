@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "internal.h"
+#include "shared.h"
 
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ	22
@@ -43,14 +44,14 @@ static const char *advice(int err)
 	}
 }
 
-int gmem_target_fail(struct gmem *g, int err, uint64_t offset)
+int gmem_target_fail(struct gmem_context *g, int err, uint64_t offset)
 {
 	return gmem_fail(g, err, "writing guest memory at %#" PRIx64 ": %s%s",
 			 offset, strerror(-err), advice(err));
 }
 
 /* Zeros can be skipped where nothing has been populated, what has been can be kept: find out where that is. */
-int gmem_target_find_populated(struct gmem *g, struct target *t)
+int gmem_target_find_populated(struct gmem_context *g, struct target *t)
 {
 	uint64_t end = t->offset + t->length, offset = t->offset;
 	struct gmem_range range;
@@ -83,13 +84,13 @@ int gmem_target_find_populated(struct gmem *g, struct target *t)
 	return 0;
 }
 
-int gmem_target_open(struct gmem *g, struct target *t, enum source source,
+int gmem_target_open(struct gmem_context *g, struct target *t, enum source source,
 		     int fd, uint64_t offset, uint64_t length)
 {
 	int err;
 
 	*t = (struct target) { .fd = fd, .offset = offset, .length = length };
-	t->can = gmem_examine(g, fd, &t->size);
+	t->can = gmem_look_at(g, fd, &t->size);
 	if (t->can < 0)
 		return t->can;
 	if (offset % g->page)
@@ -134,21 +135,6 @@ bool gmem_target_is_fresh(const struct target *t, uint64_t offset, uint64_t leng
 	return !next || next->offset >= offset + length;
 }
 
-/* memcmp() is as fast as memory, and stops at the first byte that differs. */
-bool gmem_is_zero(const void *bytes, size_t length)
-{
-	static const char zeros[4096];
-	const char *p = bytes;
-	size_t n;
-
-	for (; length; p += n, length -= n) {
-		n = length < sizeof(zeros) ? length : sizeof(zeros);
-		if (memcmp(p, zeros, n))
-			return false;
-	}
-	return true;
-}
-
 /* Populating first turns what would be a SIGBUS into an error. */
 static int write_by_copy(const struct target *t, uint64_t offset,
 			 const char *bytes, size_t length)
@@ -163,7 +149,7 @@ static int write_by_copy(const struct target *t, uint64_t offset,
 	return 0;
 }
 
-static int write_pages(struct gmem *g, const struct target *t, uint64_t offset,
+static int write_pages(struct gmem_context *g, const struct target *t, uint64_t offset,
 		       const char *bytes, size_t length, size_t *done)
 {
 	ssize_t n;
@@ -202,13 +188,13 @@ static enum fate find_fate(const struct target *t, uint64_t offset, const char *
 {
 	if (t->keep && is_populated(t, offset))
 		return PRESENT;
-	if (t->skip && !is_populated(t, offset) && gmem_is_zero(bytes, page))
+	if (t->skip && !is_populated(t, offset) && is_zero(bytes, page))
 		return SKIPPED;
 	return WRITTEN;
 }
 
 /* How many bytes from the beginning share a fate. */
-static size_t find_run(struct gmem *g, const struct target *t, uint64_t offset,
+static size_t find_run(struct gmem_context *g, const struct target *t, uint64_t offset,
 		       const char *bytes, size_t length, enum fate *fate)
 {
 	size_t run = g->page;
@@ -222,7 +208,7 @@ static size_t find_run(struct gmem *g, const struct target *t, uint64_t offset,
 	return run;
 }
 
-int gmem_target_put(struct gmem *g, const struct target *t, uint64_t offset,
+int gmem_target_put(struct gmem_context *g, const struct target *t, uint64_t offset,
 		    const char *bytes, size_t length, size_t *done, enum fate *fate)
 {
 	int err;
@@ -242,7 +228,7 @@ int gmem_target_put(struct gmem *g, const struct target *t, uint64_t offset,
 }
 
 /* Reading through a mapping is a SIGBUS where the page's memory is broken, or the file has shrunk. */
-static int make_readable(struct gmem *g, const struct target *t, uint64_t offset, size_t length)
+static int make_readable(struct gmem_context *g, const struct target *t, uint64_t offset, size_t length)
 {
 	while (madvise(t->map.at + (offset - t->offset), length, MADV_POPULATE_READ))
 		if (errno != EINTR && errno != EAGAIN)
@@ -250,7 +236,7 @@ static int make_readable(struct gmem *g, const struct target *t, uint64_t offset
 	return 0;
 }
 
-static int compare_run(struct gmem *g, const struct target *t, uint64_t offset,
+static int compare_run(struct gmem_context *g, const struct target *t, uint64_t offset,
 		       const char *bytes, size_t length)
 {
 	const unsigned char *is = (const unsigned char *)t->map.at + (offset - t->offset);
@@ -267,7 +253,7 @@ static int compare_run(struct gmem *g, const struct target *t, uint64_t offset,
 			 offset + i, is[i], should[i]);
 }
 
-int gmem_target_compare(struct gmem *g, const struct target *t, uint64_t offset,
+int gmem_target_compare(struct gmem_context *g, const struct target *t, uint64_t offset,
 			const char *bytes, size_t length)
 {
 	enum fate fate;

@@ -34,7 +34,7 @@ struct pipeline {
 
 static int begin(struct pipeline *p, struct worker *w, unsigned int depth)
 {
-	struct gmem *g = w->job->g;
+	struct gmem_context *g = w->job->g;
 	void *buffer;
 	unsigned int i;
 	int err;
@@ -239,7 +239,7 @@ int gmem_uring_file(struct worker *w)
 /* Read until the slot is full or the stream ends; -1 as offset: where it is. */
 static int finish_read(struct pipeline *p, struct slot *s, int fd, uint64_t at)
 {
-	struct gmem *g = p->w->job->g;
+	struct gmem_context *g = p->w->job->g;
 	int n;
 
 	while (s->got < s->length) {

@@ -38,7 +38,7 @@ hostile() {
 	local profile=$1 callers=(hostile-source hostile-death hostile-limit hostile-descriptor) program adds=() dir
 	shift
 	dir=$(mktemp -d)
-	tests/stress/build "$dir" "${callers[@]}" || return
+	tests/stress/compile "$dir" "${callers[@]}" || return
 	for program in "${callers[@]}"; do adds+=(--add "$dir/$program"); done
 	head -c 1M /dev/urandom >"$dir/disk"
 	relay "$profile" lab/boot --quiet --profile "$profile" --timeout 900 "$@" "${adds[@]}" --drive "$dir/disk" -- \

@@ -55,7 +55,7 @@ static void keep_other_slots(struct vmm *vmm)
 	ioctl(vmm->vm, KVM_ENABLE_CAP, &cap);	/* else it is slower */
 }
 
-int demand_create(struct vmm *vmm)
+static int create(struct vmm *vmm)
 {
 	uint64_t slot_size = MIN_SLOT;
 
@@ -83,18 +83,21 @@ static int on_populated(const struct gmem_range *range, void *arg)
 	return ret ? -ECANCELED : 0;
 }
 
-int demand_begin(struct vmm *vmm, struct gmem *gmem, const char *image, const struct snapshot *snapshot)
+int demand_begin(struct vmm *vmm, const char *image, const struct snapshot *snapshot)
 {
-	struct demand *d = vmm->demand;
+	struct demand *d;
 
+	if (create(vmm))
+		return -1;
+	d = vmm->demand;
 	d->image = image_open(vmm, image, snapshot);
 	if (d->image < 0)
 		return -1;
 	if (image_is_zstd(d->image))
 		return vmm_fail(vmm, "--demand: %s is compressed: unpack it, so that it can be read in any order", image);
-	if (gmem_demand_new(gmem, vmm->mem.fd, d->image, vmm->mem.size, vmm->mem.slot_size,
+	if (gmem_demand_new(vmm->gmem, vmm->mem.fd, d->image, vmm->mem.size, vmm->mem.slot_size,
 			    on_populated, vmm, &d->demand))
-		return vmm_fail(vmm, "%s: %s", image, gmem_error(gmem));
+		return vmm_fail(vmm, "%s: %s", image, gmem_error(vmm->gmem));
 	return 0;
 }
 

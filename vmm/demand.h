@@ -6,8 +6,7 @@
 #include "image.h"
 #include "vmm.h"
 
-int demand_create(struct vmm *vmm);
-int demand_begin(struct vmm *vmm, struct gmem *gmem, const char *image, const struct snapshot *snapshot);
+int demand_begin(struct vmm *vmm, const char *image, const struct snapshot *snapshot);
 int demand_touch(struct vmm *vmm, uint64_t offset, size_t len);
 int demand_start_background(struct vmm *vmm);
 

@@ -13,12 +13,12 @@
 #include <unistd.h>
 
 #include "image.h"
+#include "lib/shared.h"
 #include "memory.h"
 #include "outcome.h"
 
 #define PIECE		(256ull << 10)
 #define MARK_MAGIC	"gmem RAM image\n"
-#define ZSTD_MAGIC	0xfd2fb528u
 
 struct image_mark {
 	char magic[16];
@@ -38,11 +38,6 @@ static int count_data(struct vmm *vmm, struct image *image)
 		from = range.offset + range.length;
 	}
 	return found;
-}
-
-static bool is_zero(const uint8_t *page)
-{
-	return !page[0] && !memcmp(page, page + 1, PAGE_SIZE - 1);
 }
 
 static int write_at(struct vmm *vmm, int fd, const uint8_t *bytes, size_t len, uint64_t offset)
@@ -68,10 +63,10 @@ static int write_pages(struct vmm *vmm, int fd, const uint8_t *bytes, size_t len
 	for (size_t at = 0; at < len;) {
 		size_t start;
 
-		while (at < len && is_zero(bytes + at))
+		while (at < len && is_zero(bytes + at, PAGE_SIZE))
 			at += PAGE_SIZE;
 		start = at;
-		while (at < len && !is_zero(bytes + at))
+		while (at < len && !is_zero(bytes + at, PAGE_SIZE))
 			at += PAGE_SIZE;
 		if (write_at(vmm, fd, bytes + start, at - start, offset + start))
 			return -1;
@@ -132,9 +127,9 @@ int image_save(struct vmm *vmm, struct image *image, struct snapshot *snapshot)
 
 bool image_is_zstd(int fd)
 {
-	uint32_t magic;
+	char begin[4];
 
-	return pread(fd, &magic, sizeof(magic), 0) == sizeof(magic) && magic == ZSTD_MAGIC;
+	return pread(fd, begin, sizeof(begin), 0) == sizeof(begin) && is_zstd(begin, sizeof(begin));
 }
 
 static int check_mark(struct vmm *vmm, const char *path, const struct image_mark *mark,

@@ -12,6 +12,7 @@
 #include "cpu.h"
 #include "demand.h"
 #include "kvm-api.h"
+#include "lib/shared.h"
 #include "machine.h"
 #include "memory.h"
 #include "outcome.h"
@@ -62,11 +63,11 @@ int vmm_create(struct vmm *vmm, size_t mem_size, unsigned int nr_cpus)
 	vmm->kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	if (vmm->kvm < 0)
 		return vmm_fail(vmm, "/dev/kvm: %m: gmem probe tells more");
-	err = gmem_new(&vmm->gmem);
+	err = gmem_context_new(&vmm->gmem);
 	if (err || vmm->wake < 0)
 		return vmm_fail(vmm, "no descriptors are left");
 
-	vmm->vm = ioctl(vmm->kvm, KVM_CREATE_VM, 0L);
+	vmm->vm = make_vm(vmm->kvm);
 	if (vmm->vm < 0)
 		return vmm_fail(vmm, "KVM cannot create a virtual machine: %m");
 	max = ioctl(vmm->vm, KVM_CHECK_EXTENSION, KVM_CAP_MAX_VCPUS);
@@ -103,7 +104,7 @@ void vmm_destroy(struct vmm *vmm)
 		close(vmm->vm);
 	if (vmm->kvm >= 0)
 		close(vmm->kvm);
-	gmem_free(vmm->gmem);
+	gmem_context_free(vmm->gmem);
 	if (!console_is_done(vmm))
 		return;			/* its thread waits for a reader yet */
 	free(vmm->console.bytes);

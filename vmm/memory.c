@@ -10,32 +10,22 @@
 #include "memory.h"
 #include "outcome.h"
 
-/* All that makes population fast, of what this kernel has; MMAP is for snapshots. */
-static int choose_flags(struct vmm *vmm, uint64_t *flags)
+/* A guest's processors and we share it; WRITE makes population fast. */
+static int create_guest_memfd(struct vmm *vmm)
 {
-	const uint64_t needed = GMEM_FLAG_MMAP | GMEM_FLAG_INIT_SHARED;
-	struct gmem_probe *probe;
-	int err = gmem_probe(vmm->gmem, vmm->vm, &probe);
+	int fd = gmem_create(vmm->gmem, vmm->vm, vmm->mem.size, GMEM_FLAG_MMAP | GMEM_FLAG_INIT_SHARED, GMEM_FLAG_WRITE);
 
-	if (err)
-		return vmm_fail(vmm, "%s", gmem_error(vmm->gmem));
-	*flags = gmem_probe_flags(probe) & (needed | GMEM_FLAG_WRITE);
-	gmem_probe_free(probe);
-	if ((*flags & needed) != needed)
-		return vmm_fail(vmm, "this kernel has no guest_memfd that a guest's processor and its VMM can share: gmem probe tells more");
-	return 0;
+	return fd < 0 ? vmm_fail(vmm, "%s: gmem probe tells more", gmem_error(vmm->gmem)) : fd;
 }
 
 int memory_create(struct vmm *vmm, size_t size)
 {
 	struct memory *mem = &vmm->mem;
 
-	if (choose_flags(vmm, &mem->flags))
-		return -1;
 	mem->size = size;
-	mem->fd = gmem_create(vmm->gmem, vmm->vm, size, mem->flags);
+	mem->fd = create_guest_memfd(vmm);
 	if (mem->fd < 0)
-		return vmm_fail(vmm, "%s", gmem_error(vmm->gmem));
+		return -1;
 	mem->view = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, mem->fd, 0);
 	if (mem->view == MAP_FAILED) {
 		mem->view = NULL;
@@ -149,9 +139,9 @@ int memory_add_absent(struct vmm *vmm, uint64_t slot_size)
 		mem->nothing = NULL;
 		return vmm_fail(vmm, "no room for the guest's memory: %m");
 	}
-	mem->closed_fd = gmem_create(vmm->gmem, vmm->vm, mem->size, mem->flags);
+	mem->closed_fd = create_guest_memfd(vmm);
 	if (mem->closed_fd < 0)
-		return vmm_fail(vmm, "%s", gmem_error(vmm->gmem));
+		return -1;
 	ret = bind_all(vmm, true);
 	close(mem->closed_fd);
 	mem->closed_fd = -1;

@@ -32,7 +32,6 @@ struct vmm;
 struct memory {
 	size_t size;
 	int fd;			/* the guest_memfd */
-	uint64_t flags;		/* what it was created with */
 	uint64_t slot_size;	/* of all memslots but the last */
 	uint8_t *view;		/* all of it, for us */
 	uint8_t *watched;	/* what the guest goes through when its touches are recorded */
@@ -135,7 +134,7 @@ enum vmm_outcome {
 
 struct vmm {
 	int kvm, vm;
-	struct gmem *gmem;	/* for all that populates memory */
+	struct gmem_context *gmem;	/* for all that populates memory */
 	struct memory mem;
 	struct demand *demand;	/* or NULL */
 	struct record *record;	/* or NULL */

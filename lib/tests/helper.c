@@ -64,12 +64,12 @@ bool kind_writes(enum kind kind)
 static int make_guest_memfd(uint64_t size, uint64_t flags)
 {
 	int vm = make_vm(), fd;
-	struct gmem *g;
+	struct gmem_context *g;
 
-	assert_int_equal(gmem_new(&g), 0);
-	fd = gmem_create(g, vm, size, flags);
+	assert_int_equal(gmem_context_new(&g), 0);
+	fd = gmem_create(g, vm, size, flags, 0);
 	assert_ok(g, fd);
-	gmem_free(g);
+	gmem_context_free(g);
 	close(vm);
 	return fd;
 }
@@ -169,21 +169,21 @@ EXPORT ssize_t pwrite(int fd, const void *from, size_t size, off_t offset)
 
 static int fds_before, mappings_before;
 
-struct gmem *begin(void)
+struct gmem_context *begin(void)
 {
-	struct gmem *g;
+	struct gmem_context *g;
 
 	quirks = (struct quirks) { 0 };
 	fds_before = count_fds();
 	mappings_before = count_mappings();
-	assert_int_equal(gmem_new(&g), 0);
+	assert_int_equal(gmem_context_new(&g), 0);
 	assert_ok(g, gmem_set_chunk(g, CHUNK));
 	return g;
 }
 
-void end(struct gmem *g)
+void end(struct gmem_context *g)
 {
-	gmem_free(g);
+	gmem_context_free(g);
 	assert_int_equal(count_fds(), fds_before);
 	assert_int_equal(count_mappings(), mappings_before);
 }
@@ -235,7 +235,7 @@ void assert_target(int fd, uint64_t offset, const char *bytes, size_t size)
 	munmap(map, length);
 }
 
-uint64_t populated_pages(struct gmem *g, int fd)
+uint64_t populated_pages(struct gmem_context *g, int fd)
 {
 	struct gmem_range range = { 0, 0 };
 	uint64_t sum = 0;
@@ -277,13 +277,13 @@ bool built_with(const char *what)
 {
 	struct gmem_probe *probe;
 	bool with;
-	struct gmem *g;
+	struct gmem_context *g;
 
-	assert_int_equal(gmem_new(&g), 0);
+	assert_int_equal(gmem_context_new(&g), 0);
 	assert_ok(g, gmem_probe(g, -1, &probe));
 	with = gmem_probe_find(probe, what)->supported;
 	gmem_probe_free(probe);
-	gmem_free(g);
+	gmem_context_free(g);
 	return with;
 }
 

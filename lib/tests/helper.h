@@ -51,8 +51,8 @@ int make_vm(void);
  * A context with small chunks, for many of them. Its end checks that no file
  * descriptor and no mapping is left over from what happened since its begin.
  */
-struct gmem *begin(void);
-void end(struct gmem *g);
+struct gmem_context *begin(void);
+void end(struct gmem_context *g);
 
 /* Fails with the library's message if @err is an error. */
 #define assert_ok(g, err) \
@@ -95,7 +95,7 @@ int make_file(const char *bytes, size_t size);
 void assert_target(int fd, uint64_t offset, const char *bytes, size_t size);
 
 /* How many pages of it are populated. */
-uint64_t populated_pages(struct gmem *g, int fd);
+uint64_t populated_pages(struct gmem_context *g, int fd);
 
 /* A pipe that another process writes @size bytes to, in pieces of @piece. */
 int make_pipe(const char *bytes, size_t size, size_t piece, pid_t *writer);

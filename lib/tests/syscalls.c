@@ -15,7 +15,7 @@
 
 #define SIZE	((size_t)4 << 20)
 
-static struct gmem *g;
+static struct gmem_context *g;
 static int target, source, stream;
 
 static int by(enum gmem_method method)
@@ -74,8 +74,8 @@ int main(int argc, char **argv)
 	free(bytes);
 	stream = ends[0];
 	prctl(PR_SET_NAME, "begin");
-	err = gmem_new(&g) ?: gmem_set_threads(g, 2) ?: act(argc > 1 ? argv[1] : "");
-	gmem_free(g);
+	err = gmem_context_new(&g) ?: gmem_set_threads(g, 2) ?: act(argc > 1 ? argv[1] : "");
+	gmem_context_free(g);
 	prctl(PR_SET_NAME, "end");
 	return err ? 1 : 0;
 }

@@ -14,7 +14,7 @@ static long page;
 static void test_options(void **state)
 {
 	const struct gmem_range odd = { page + 1, page }, wraps = { UINT64_MAX - page + 1, 2 * page };
-	struct gmem *g = begin();
+	struct gmem_context *g = begin();
 
 	(void)state;
 	assert_string_equal(gmem_error(g), "");
@@ -29,7 +29,7 @@ static void test_options(void **state)
 	assert_ok(g, gmem_set_order(g, NULL, 0));
 	assert_ok(g, gmem_set_chunk(g, page));
 	end(g);
-	gmem_free(NULL);
+	gmem_context_free(NULL);
 }
 
 static void test_method_names(void **state)
@@ -43,7 +43,7 @@ static void test_method_names(void **state)
 static void test_probe(void **state)
 {
 	const struct gmem_feature *f, *write;
-	struct gmem *g = begin();
+	struct gmem_context *g = begin();
 	int vm = make_vm(), kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	struct gmem_probe *probe;
 	uint64_t flags;
@@ -78,33 +78,33 @@ static void test_probe(void **state)
 
 static void test_create(void **state)
 {
-	struct gmem *g = begin();
+	struct gmem_context *g = begin();
 	int vm = make_vm(), fd;
 	uint64_t size = 0;
 
 	(void)state;
 	if (kind_lacks(GUEST_MEMFD)) {
-		gmem_free(g);
+		gmem_context_free(g);
 		print_message("%s\n", kind_lacks(GUEST_MEMFD));
 		skip();
 	}
-	assert_fails(g, gmem_create(g, vm, 0, 0), -EINVAL, "0 bytes");
-	assert_fails(g, gmem_create(g, vm, page + 1, 0), -EINVAL, "whole pages");
-	assert_fails(g, gmem_create(g, vm, page, 1ULL << 63), -EINVAL, "0x8000000000000000");
-	assert_fails(g, gmem_create(g, -1, page, 0), -EBADF, "no VM");
-	assert_fails(g, gmem_create(g, STDIN_FILENO, page, 0), -ENOTTY, "no VM");
+	assert_fails(g, gmem_create(g, vm, 0, 0, 0), -EINVAL, "0 bytes");
+	assert_fails(g, gmem_create(g, vm, page + 1, 0, 0), -EINVAL, "whole pages");
+	assert_fails(g, gmem_create(g, vm, page, 1ULL << 63, 0), -EINVAL, "0x8000000000000000");
+	assert_fails(g, gmem_create(g, -1, page, 0, 0), -EBADF, "no VM");
+	assert_fails(g, gmem_create(g, STDIN_FILENO, page, 0, 0), -ENOTTY, "no VM");
 
-	fd = gmem_create(g, vm, 3 * page, GMEM_FLAG_MMAP | GMEM_FLAG_INIT_SHARED);
+	fd = gmem_create(g, vm, 3 * page, GMEM_FLAG_MMAP, GMEM_FLAG_INIT_SHARED | 1ULL << 63);
 	assert_ok(g, fd);
 	assert_int_equal(fcntl(fd, F_GETFD), FD_CLOEXEC);
-	assert_int_equal(gmem_adopt(g, fd, &size) & ~GMEM_CAN_SEEK, GMEM_IS_GUEST_MEMFD | GMEM_CAN_MMAP);
+	assert_int_equal(gmem_examine(g, fd, &size) & ~GMEM_CAN_SEEK, GMEM_IS_GUEST_MEMFD | GMEM_CAN_MMAP);
 	assert_int_equal(size, 3 * page);
 	close(fd);
 
 	/* Memory that can be neither written nor mapped is nothing that we can populate. */
-	fd = gmem_create(g, vm, page, 0);
+	fd = gmem_create(g, vm, page, 0, 0);
 	assert_ok(g, fd);
-	assert_int_equal(gmem_adopt(g, fd, &size) & (GMEM_CAN_MMAP | GMEM_CAN_WRITE), 0);
+	assert_int_equal(gmem_examine(g, fd, &size) & (GMEM_CAN_MMAP | GMEM_CAN_WRITE), 0);
 	assert_fails(g, gmem_populate_buffer(g, fd, 0, "", 0), -EOPNOTSUPP, "neither written nor mapped");
 	close(fd);
 	close(vm);
@@ -113,16 +113,16 @@ static void test_create(void **state)
 
 static void test_adopt(void **state)
 {
-	struct gmem *g = begin();
+	struct gmem_context *g = begin();
 	int fd = make_target(MEMFD, page), ends[2];
 	uint64_t size;
 
 	(void)state;
-	assert_int_equal(gmem_adopt(g, fd, &size), GMEM_CAN_WRITE | GMEM_CAN_MMAP | GMEM_CAN_SEEK);
+	assert_int_equal(gmem_examine(g, fd, &size), GMEM_CAN_WRITE | GMEM_CAN_MMAP | GMEM_CAN_SEEK);
 	assert_int_equal(size, page);
-	assert_fails(g, gmem_adopt(g, -1, &size), -EBADF, "descriptor -1");
+	assert_fails(g, gmem_examine(g, -1, &size), -EBADF, "descriptor -1");
 	assert_int_equal(pipe(ends), 0);
-	assert_fails(g, gmem_adopt(g, ends[0], &size), -EINVAL, "no guest_memfd");
+	assert_fails(g, gmem_examine(g, ends[0], &size), -EINVAL, "no guest_memfd");
 	close(ends[0]);
 	close(ends[1]);
 	close(fd);
@@ -132,7 +132,7 @@ static void test_adopt(void **state)
 static void test_populated(void **state)
 {
 	const struct param *p = *state;
-	struct gmem *g;
+	struct gmem_context *g;
 	struct gmem_range range;
 	char *bytes;
 	int fd;
@@ -166,7 +166,7 @@ static void test_populated(void **state)
 static void test_hugetlb(void **state)
 {
 	char *bytes = make_bytes(3 * MIB, 1);
-	struct gmem *g = begin();
+	struct gmem_context *g = begin();
 	struct gmem_range range;
 	uint64_t size;
 	void *map;
@@ -178,13 +178,13 @@ static void test_hugetlb(void **state)
 	      mmap(NULL, 8 * MIB, PROT_READ, MAP_SHARED, fd, 0);
 	if (map == MAP_FAILED) {
 		close(fd);
-		gmem_free(g);
+		gmem_context_free(g);
 		free(bytes);
 		print_message("no huge pages\n");
 		skip();
 	}
 	munmap(map, 8 * MIB);
-	assert_int_equal(gmem_adopt(g, fd, &size), GMEM_CAN_MMAP | GMEM_CAN_SEEK);
+	assert_int_equal(gmem_examine(g, fd, &size), GMEM_CAN_MMAP | GMEM_CAN_SEEK);
 	assert_int_equal(size, 8 * MIB);
 	gmem_set_verify(g, true);
 	assert_ok(g, gmem_populate_buffer(g, fd, MIB, bytes, 3 * MIB));
@@ -197,7 +197,7 @@ static void test_hugetlb(void **state)
 	end(g);
 }
 
-static void read_order(struct gmem *g, const char *text, int should, size_t n, const struct gmem_range *is)
+static void read_order(struct gmem_context *g, const char *text, int should, size_t n, const struct gmem_range *is)
 {
 	struct gmem_range *ranges = NULL;
 	int fd = make_file(text, strlen(text)), err;
@@ -218,7 +218,7 @@ static void test_order_file(void **state)
 {
 	const struct gmem_range two[] = { { 0x8000, 0x2000 }, { 0, 0x1000 } };
 	const struct gmem_range three[] = { { 0x8000, 0x1000 }, { 0x9000, 0x1000 }, { 0, 0x1000 } };
-	struct gmem *g = begin();
+	struct gmem_context *g = begin();
 	struct gmem_range *ranges;
 	char text[256];
 	int fd;

@@ -45,7 +45,7 @@ static int on_populated(const struct gmem_range *range, void *arg)
 }
 
 struct fixture {
-	struct gmem *g;
+	struct gmem_context *g;
 	struct gmem_demand *demand;
 	struct told told;
 	char *bytes;

@@ -15,7 +15,7 @@
 
 static long page;
 
-static void assert_done(struct gmem *g, uint64_t offset, uint64_t size)
+static void assert_done(struct gmem_context *g, uint64_t offset, uint64_t size)
 {
 	const struct gmem_stats *s = gmem_stats(g);
 	uint64_t whole = (size + page - 1) / page * page, sum = 0;
@@ -31,7 +31,7 @@ static void assert_done(struct gmem *g, uint64_t offset, uint64_t size)
 }
 
 /* How many pages there are in the target's neighbourhood, which nobody asked to populate. */
-static void assert_only(struct gmem *g, int fd, uint64_t size)
+static void assert_only(struct gmem_context *g, int fd, uint64_t size)
 {
 	assert_int_equal(populated_pages(g, fd), (size + page - 1) / page);
 }
@@ -43,7 +43,7 @@ static void test_buffer(void **state)
 {
 	const struct param *p = *state;
 	bool refused = must_refuse(p);
-	struct gmem *g = begin();
+	struct gmem_context *g = begin();
 	unsigned int threads;
 	char *bytes;
 	size_t i;
@@ -77,7 +77,7 @@ static void test_file(void **state)
 {
 	const struct param *p = *state;
 	bool refused = must_refuse(p);
-	struct gmem *g = begin();
+	struct gmem_context *g = begin();
 	unsigned int threads;
 	char *bytes;
 	size_t i;
@@ -121,7 +121,7 @@ static void test_pad(void **state)
 	const struct param *p = *state;
 	bool refused = must_refuse(p);
 	size_t size = 2 * CHUNK + page + 123;
-	struct gmem *g = begin();
+	struct gmem_context *g = begin();
 	char *bytes = make_bytes(size, 1);
 	int source = make_file(bytes, size);
 	int fd = make_target(p->kind, MIB);
@@ -158,7 +158,7 @@ static void test_sparse(void **state)
 	const struct param *p = *state;
 	bool refused = must_refuse(p);
 	size_t size = 40 * CHUNK, hole;
-	struct gmem *g = begin();
+	struct gmem_context *g = begin();
 	char *bytes = calloc(1, size), *data = make_bytes(3 * CHUNK, 1);
 	int source = make_file(NULL, size), fd;
 	uint64_t dense = 0;
@@ -223,7 +223,7 @@ static void test_zeros(void **state)
 {
 	const struct param *p = *state;
 	bool refused = must_refuse(p);
-	struct gmem *g = begin();
+	struct gmem_context *g = begin();
 	char *bytes = make_bytes(64 * page, 1), *old = make_bytes(64 * page, 2);
 	int fd = make_target(p->kind, 64 * page);
 
@@ -270,7 +270,7 @@ static void test_odd_offset(void **state)
 {
 	const struct param *p = *state;
 	const size_t size = 5 * page;
-	struct gmem *g;
+	struct gmem_context *g;
 	char *bytes;
 	int fd, source;
 
@@ -293,7 +293,7 @@ static void test_odd_offset(void **state)
 static void test_bounds(void **state)
 {
 	const struct param *p = *state;
-	struct gmem *g;
+	struct gmem_context *g;
 	char *bytes;
 	int fd, source, directory;
 
@@ -347,7 +347,7 @@ static void test_shrinking(void **state)
 	const struct param *p = *state;
 	bool refused = must_refuse(p);
 	size_t size = 40 * CHUNK;
-	struct gmem *g = begin();
+	struct gmem_context *g = begin();
 	char *bytes = make_bytes(size, 1);
 	struct shrinking s = { .source = make_file(bytes, size) };
 	int fd = make_target(p->kind, size);
@@ -385,7 +385,7 @@ static void test_file_size_limit(void **state)
 	bool refused = must_refuse(p);
 	const struct gmem_range last = { 30 * CHUNK, CHUNK };
 	size_t size = 40 * CHUNK, limit = 20 * CHUNK + page;
-	struct gmem *g = begin();
+	struct gmem_context *g = begin();
 	char *bytes = make_bytes(size, 1);
 	int source = make_file(bytes, size), fd = make_target(p->kind, size);
 	struct rlimit old, low;
@@ -428,7 +428,7 @@ static void test_order(void **state)
 	bool refused = must_refuse(p);
 	size_t size = 10 * CHUNK + 3 * page, n = 0, i;
 	struct gmem_range order[64];
-	struct gmem *g = begin();
+	struct gmem_context *g = begin();
 	char *bytes = make_bytes(size, 1);
 	int source = make_file(bytes, size), fd = make_target(p->kind, 2 * MIB);
 
@@ -461,7 +461,7 @@ static void test_order_repeats(void **state)
 	const uint64_t size = 64 * KIB * MIB;
 	const size_t lines = 100000;
 	struct gmem_range *order = calloc(lines, sizeof(*order));
-	struct gmem *g = begin();
+	struct gmem_context *g = begin();
 	char *bytes = make_bytes(page, 1);
 	int source = make_file(NULL, 0), fd = make_target(p->kind, size);
 	size_t i;
@@ -497,7 +497,7 @@ static int refuse(const struct gmem_progress *progress, void *arg)
 static void test_cancel(void **state)
 {
 	const struct param *p = *state;
-	struct gmem *g;
+	struct gmem_context *g;
 	char *bytes;
 	int fd, calls = 0;
 	uint64_t size;
@@ -511,7 +511,7 @@ static void test_cancel(void **state)
 	/* Before: the next one is it, and only that; others in between don't heed it. */
 	gmem_cancel(g);
 	assert_int_equal(gmem_set_threads(g, 9999), -EINVAL);
-	assert_true(gmem_adopt(g, fd, &size) > 0);
+	assert_true(gmem_examine(g, fd, &size) > 0);
 	assert_fails(g, gmem_populate_buffer(g, fd, 0, bytes, 20 * CHUNK), -ECANCELED, "cancelled");
 	assert_ok(g, gmem_populate_buffer(g, fd, 0, bytes, 20 * CHUNK));
 	assert_string_equal(gmem_error(g), "");
@@ -530,7 +530,7 @@ static void test_cancel(void **state)
 }
 
 struct canceller {
-	struct gmem *g;
+	struct gmem_context *g;
 	atomic_bool stop;
 };
 
@@ -602,7 +602,7 @@ static void test_verify(void **state)
 	const struct param *p = *state;
 	bool refused = must_refuse(p);
 	size_t size = 9 * CHUNK;
-	struct gmem *g = begin();
+	struct gmem_context *g = begin();
 	char *bytes = make_bytes(size, 1);
 	struct flipper f = { .source = make_file(bytes, size) };
 	int fd = make_target(p->kind, size), i, err = 0;
@@ -631,7 +631,7 @@ static void test_lying_source(void **state)
 {
 	const struct param *p = *state;
 	bool refused = must_refuse(p);
-	struct gmem *g = begin();
+	struct gmem_context *g = begin();
 	char *bytes = make_bytes(3 * CHUNK, 1);
 	int source = make_file(bytes, 3 * CHUNK), fd = make_target(p->kind, 3 * CHUNK);
 	struct stat st;
@@ -651,7 +651,7 @@ static void test_lying_source(void **state)
 /* Guest memory that cannot be read when it is verified is an error, not a SIGBUS. */
 static void test_unreadable_target(void **state)
 {
-	struct gmem *g;
+	struct gmem_context *g;
 	char *bytes;
 	int fd;
 
@@ -684,7 +684,7 @@ static void test_layers(void **state)
 	const size_t size = 6 * CHUNK;
 	bool refused = must_refuse(p) || p->method >= GMEM_METHOD_SENDFILE;
 	const struct gmem_range first = { 4 * CHUNK + page, page };
-	struct gmem *g = begin();
+	struct gmem_context *g = begin();
 	char *bytes[3], *expected = calloc(1, size);
 	int layers[3], fd, source;
 	unsigned int i, threads;
@@ -743,7 +743,7 @@ static void test_keep(void **state)
 	const struct param *p = *state;
 	bool refused = must_refuse(p) || p->method == GMEM_METHOD_SENDFILE;
 	const size_t size = 2 * CHUNK;
-	struct gmem *g = begin();
+	struct gmem_context *g = begin();
 	char *bytes = make_bytes(size, 1), *old = make_bytes(page, 2);
 	int source, fd = make_target(p->kind, size);
 
@@ -774,7 +774,7 @@ static void test_keep(void **state)
 }
 
 struct racer {
-	struct gmem *g;
+	struct gmem_context *g;
 	int fd;
 	const char *bytes;
 	size_t size;
@@ -800,7 +800,7 @@ static void test_race_for_pages(void **state)
 {
 	const size_t size = 40 * CHUNK;
 	char *bytes[2], *map;
-	struct gmem *g, *other;
+	struct gmem_context *g, *other;
 	struct racer racer;
 	pthread_t thread;
 	uint64_t written, i;
@@ -812,7 +812,7 @@ static void test_race_for_pages(void **state)
 	bytes[0] = make_bytes(size, 1);
 	bytes[1] = make_bytes(size, 2);
 	fd = make_no_overwrite(size);
-	assert_int_equal(gmem_new(&other), 0);
+	assert_int_equal(gmem_context_new(&other), 0);
 	racer = (struct racer) { .g = other, .fd = fd, .bytes = bytes[1], .size = size };
 	gmem_set_overwrite(g, false);
 	gmem_set_overwrite(other, false);
@@ -833,7 +833,7 @@ static void test_race_for_pages(void **state)
 	close(fd);
 	free(bytes[0]);
 	free(bytes[1]);
-	gmem_free(other);
+	gmem_context_free(other);
 	end(g);
 }
 
@@ -849,14 +849,14 @@ static void *populate_own(void *arg)
 {
 	struct neighbour *n = arg;
 	char *bytes = make_bytes(3 * CHUNK, n->i);
-	struct gmem *g;
+	struct gmem_context *g;
 
-	n->err = gmem_new(&g);
+	n->err = gmem_context_new(&g);
 	if (!n->err) {
 		gmem_set_threads(g, 2);
 		gmem_set_chunk(g, CHUNK);
 		n->err = gmem_populate_buffer(g, n->fd, n->i * 3 * CHUNK, bytes, 3 * CHUNK);
-		gmem_free(g);
+		gmem_context_free(g);
 	}
 	free(bytes);
 	return NULL;
@@ -866,7 +866,7 @@ static void test_concurrent(void **state)
 {
 	const struct param *p = *state;
 	struct neighbour n[8];
-	struct gmem *g;
+	struct gmem_context *g;
 	char *bytes;
 	int fd, i;
 
@@ -891,11 +891,11 @@ static void test_concurrent(void **state)
 /* A second operation on a context that is busy is refused. */
 static int use_again(const struct gmem_progress *progress, void *arg)
 {
-	struct gmem *g = arg;
+	struct gmem_context *g = arg;
 	uint64_t size;
 
 	(void)progress;
-	assert_int_equal(gmem_adopt(g, 0, &size), -EBUSY);
+	assert_int_equal(gmem_examine(g, 0, &size), -EBUSY);
 	assert_int_equal(gmem_populate_buffer(g, 0, 0, NULL, 0), -EBUSY);
 	assert_int_equal(gmem_set_method(g, GMEM_METHOD_MMAP), -EBUSY);
 	assert_int_equal(gmem_set_pad(g, true), -EBUSY);
@@ -906,7 +906,7 @@ static int use_again(const struct gmem_progress *progress, void *arg)
 
 static void test_busy(void **state)
 {
-	struct gmem *g = begin();
+	struct gmem_context *g = begin();
 	char *bytes = make_bytes(CHUNK, 1);
 	int fd = make_target(MEMFD, CHUNK);
 
@@ -924,7 +924,7 @@ static void test_private(void **state)
 {
 	const struct param *p = *state;
 	int vm, fd, writes;
-	struct gmem *g;
+	struct gmem_context *g;
 	char *bytes;
 
 	must_refuse(p);
@@ -932,7 +932,7 @@ static void test_private(void **state)
 	g = begin();
 	bytes = make_bytes(2 * CHUNK, 1);
 	vm = make_vm();
-	fd = gmem_create(g, vm, 2 * CHUNK, GMEM_FLAG_MMAP | (writes ? GMEM_FLAG_WRITE : 0));
+	fd = gmem_create(g, vm, 2 * CHUNK, GMEM_FLAG_MMAP, writes ? GMEM_FLAG_WRITE : 0);
 	assert_ok(g, fd);
 	if (writes)
 		assert_fails(g, gmem_populate_buffer(g, fd, 0, bytes, 2 * CHUNK), -EACCES, "private");
@@ -949,7 +949,7 @@ static void test_private(void **state)
 static void test_position(void **state)
 {
 	const struct param *p = *state;
-	struct gmem *g;
+	struct gmem_context *g;
 	char *bytes;
 	int fd, source;
 

@@ -19,7 +19,7 @@ static void test_chunks(void **state)
 	const size_t sizes[] = { 0, page, 3 * CHUNK, 5 * CHUNK + 3 * page };
 	const struct param *p = *state;
 	bool refused = must_refuse(p);
-	struct gmem *g = begin();
+	struct gmem_context *g = begin();
 	size_t i, j;
 	char *bytes;
 	pid_t writer;
@@ -54,7 +54,7 @@ static void test_pad(void **state)
 {
 	const struct param *p = *state;
 	size_t size = 2 * CHUNK + page + 99;
-	struct gmem *g;
+	struct gmem_context *g;
 	char *bytes;
 	pid_t writer;
 	int fd, source;
@@ -97,7 +97,7 @@ static void test_pad(void **state)
 static void test_too_large(void **state)
 {
 	const struct param *p = *state;
-	struct gmem *g;
+	struct gmem_context *g;
 	char *bytes;
 	pid_t writer;
 	int fd, source;
@@ -125,7 +125,7 @@ static void test_killed_peer(void **state)
 {
 	const struct param *p = *state;
 	size_t size = 2 * CHUNK + 100;
-	struct gmem *g;
+	struct gmem_context *g;
 	int fd, sockets[2], i;
 	char *bytes;
 	pid_t peer;
@@ -162,7 +162,7 @@ static void test_killed_peer(void **state)
 static void test_io_error(void **state)
 {
 	const struct param *p = *state;
-	struct gmem *g;
+	struct gmem_context *g;
 	int fd, source;
 
 	if (must_refuse(p))
@@ -191,7 +191,7 @@ static void *cancel_soon(void *arg)
 static void test_cancel(void **state)
 {
 	const struct param *p = *state;
-	struct gmem *g;
+	struct gmem_context *g;
 	char *bytes;
 	pthread_t thread;
 	int fd, ends[2];
@@ -227,7 +227,7 @@ static void test_nonblocking(void **state)
 {
 	const struct param *p = *state;
 	size_t size = 3 * CHUNK;
-	struct gmem *g;
+	struct gmem_context *g;
 	char *bytes;
 	pid_t writer;
 	int fd, source;
@@ -253,7 +253,7 @@ static void test_zeros(void **state)
 {
 	const struct param *p = *state;
 	size_t size = 3 * CHUNK;
-	struct gmem *g;
+	struct gmem_context *g;
 	char *bytes;
 	pid_t writer;
 	int fd, source;

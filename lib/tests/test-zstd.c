@@ -62,7 +62,7 @@ static void expect(const struct param *p, struct image *image, const char *bytes
 		   unsigned int threads)
 {
 	struct image copy = { 0 };
-	struct gmem *g = begin();
+	struct gmem_context *g = begin();
 	int fd = make_target(p->kind, 2 * MIB), source;
 	pid_t writer;
 
@@ -143,7 +143,7 @@ static void test_size(void **state)
 {
 	struct image image = { 0 };
 	char *bytes = make_bytes(CHUNK, 1);
-	struct gmem *g = begin();
+	struct gmem_context *g = begin();
 	uint64_t size;
 	int fd, ends[2];
 
@@ -188,7 +188,7 @@ static void test_cut_off(void **state)
 	const struct param *p = *state;
 	char *bytes, *copy;
 	size_t size, cut;
-	struct gmem *g;
+	struct gmem_context *g;
 	int fd, source, many;
 
 	if (must_refuse(p))
@@ -228,7 +228,7 @@ static void test_damaged(void **state)
 	const struct param *p = *state;
 	struct image image = { 0 };
 	char *bytes, garbage;
-	struct gmem *g;
+	struct gmem_context *g;
 	int fd, source, err, i;
 
 	if (must_refuse(p))
@@ -290,7 +290,7 @@ static void test_too_large(void **state)
 {
 	const struct param *p = *state;
 	struct image image = { 0 };
-	struct gmem *g;
+	struct gmem_context *g;
 	char *bytes;
 	int fd, source, tells, frames, i;
 
@@ -328,7 +328,7 @@ static void test_pad(void **state)
 	const struct param *p = *state;
 	size_t size = 3 * CHUNK + 17;
 	struct image image = { 0 };
-	struct gmem *g;
+	struct gmem_context *g;
 	char *bytes;
 	int fd, source, frames;
 
@@ -360,7 +360,7 @@ static void test_order(void **state)
 	const struct gmem_range hot = { 7 * CHUNK + page, page };
 	const struct param *p = *state;
 	struct image image = { 0 };
-	struct gmem *g;
+	struct gmem_context *g;
 	char *bytes;
 	int fd, source, i;
 
@@ -393,7 +393,7 @@ static void test_order(void **state)
 static void test_methods(void **state)
 {
 	struct image image = { 0 };
-	struct gmem *g = begin();
+	struct gmem_context *g = begin();
 	int fd = make_target(MEMFD, MIB), source;
 
 	(void)state;

@@ -21,7 +21,7 @@ instrumented() {
 }
 replay_instrumented() { replay build/fuzz/bin "$1" && instrumented "build/fuzz/bin/$1"; }
 
-if check "the fuzz targets build" tests/fuzz/build "$root/build/fuzz/bin"; then
+if check "the fuzz targets build" tests/fuzz/compile "$root/build/fuzz/bin"; then
 	for source in tests/fuzz/*.c; do
 		target=$(basename "$source" .c)
 		check "$target: $(find "tests/fuzz/corpus/$target" -type f | wc -l) inputs, under the sanitizers" replay_instrumented "$target"

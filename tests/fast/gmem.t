@@ -25,8 +25,8 @@ fails() {
 		not_ok "gmem $*: $text" "status $status: $said"
 	fi
 }
-# says TEXT ARG...: gmem succeeds, and its output has that.
-says() {
+# prints TEXT ARG...: gmem succeeds, and its output has that.
+prints() {
 	local text=$1 said
 	shift
 	if said=$("$gmem" "$@" 2>&1 </dev/null) && [[ $said == *"$text"* ]]; then
@@ -94,9 +94,9 @@ fails 2 "several options begin like that" load --o 4K image
 fails 2 "no such option: -x" load -qx image
 fails 2 "--fd 1K: not an open" load --fd 1K image
 fails 2 "--threads 0x: not a number" load --threads 0x image
-fails 1 "guest_memfd of 10 bytes" load -qs010 /dev/null
-says "Usage: gmem load" help load
-says "Usage: gmem COMMAND" help
+fails 2 "--mem 10: not a multiple" run -qm010 -k /dev/null
+prints "Usage: gmem load" help load
+prints "Usage: gmem COMMAND" help
 json "r == { 'command': 'load', 'ok': False, 'error': '--size 12Q: not a size such as 4096, 0x1000, 512M or 2G' }" load --size 12Q --json image
 json "r == { 'command': 'load', 'ok': False, 'error': '/no/such: No such file or directory' }" load --json /no/such
 json "r['command'] == 'exec' and not r['ok'] and 'COMMAND' in r['error']" exec --json --size 1M
@@ -119,10 +119,10 @@ else
 	head -c 3M /dev/urandom >"$image"
 	truncate -s 40M "$image"
 	head -c 5M /dev/urandom >>"$image"
-	says "verified every byte" load --verify "$image"
-	says "45 MiB populated" load "$image"
-	says "verified every byte" load "$image" --verify -t 2
-	says "45 MiB populated" load -t 1 -- "$image"
+	prints "verified every byte" load --verify "$image"
+	prints "45 MiB populated" load "$image"
+	prints "verified every byte" load "$image" --verify -t 2
+	prints "45 MiB populated" load -t 1 -- "$image"
 	check_silent "gmem load --quiet" "$gmem" load --quiet "$image"
 	json "r['ok'] and r['bytes'] == 45 << 20 and r['pages_written'] == 2048 and r['up_to'] == r['bytes']" load --json "$image"
 	json "r['ok'] and r['pages_written'] == 11520 and len(r['threads']) == 2 and sum(t['bytes'] for t in r['threads']) == r['bytes']" \
@@ -161,7 +161,7 @@ else
 		# shellcheck disable=SC2059 # bytes
 		(printf "${magic#* }" && cat "$work/odd") >"$work/other"
 		fails 1 "${magic%% *}" load --pad "$work/other"
-		says "12 KiB populated" load --pad -f raw "$work/other"
+		prints "12 KiB populated" load --pad -f raw "$work/other"
 	done
 	if said=$( (printf Q && sleep 0.3 && printf 'FI\xfb' && cat "$work/odd") | "$gmem" load --pad -s 1M - 2>&1); then
 		not_ok "what comes in a pipe is looked at" "$said"
@@ -181,9 +181,9 @@ else
 	done
 	check "gmem load -f zstd -: stdin" sh -c "zstdcat '$image.zst' | zstd | '$gmem' load -f zstd -s 64M -"
 	printf '0x2800000 0x100000\n0 4096\n' >"$work/order"
-	says "verified every byte" load --order "$work/order" --verify "$image"
+	prints "verified every byte" load --order "$work/order" --verify "$image"
 	: >"$work/empty"
-	says "0 bytes populated" load "$work/empty"
+	prints "0 bytes populated" load "$work/empty"
 
 	# Interrupted, it says how far it came.
 	mkfifo "$work/fifo"
@@ -205,8 +205,8 @@ else
 		not_ok "gmem load is interrupted by ^C" "status $status: $(<"$work/err")"
 	fi
 
-	says "11 pages populated" exec -s 1M -- sh -c "head -c 44K /dev/urandom >'$work/x'; '$gmem' load --quiet --fd \$GMEM_FD '$work/x'"
-	says "11 pages populated" exec -s 1M -- "$gmem" load -q --fd {} "$work/x"
+	prints "11 pages populated" exec -s 1M -- sh -c "head -c 44K /dev/urandom >'$work/x'; '$gmem' load --quiet --fd \$GMEM_FD '$work/x'"
+	prints "11 pages populated" exec -s 1M -- "$gmem" load -q --fd {} "$work/x"
 	json "r['command'] == 'exec' and r['ok'] and r['error'] is None and r['status'] == 3" exec --json -s 1M -- sh -c 'echo mine; exit 3'
 	json "r['status'] == 0 and r['populated'] == 11 * 4096 and r['size'] == 1 << 20" exec --json -s 1M -- "$gmem" load -q --fd {} "$work/x"
 	status=0
@@ -215,7 +215,7 @@ else
 	fails 127 "no-such-command: No such file" exec -q -s 1M no-such-command
 	fails 137 "pages populated" exec -s 1M sh -c 'kill -9 $$'
 
-	says "mmap + memcpy" bench --size 4M --runs 2
+	prints "mmap + memcpy" bench --size 4M --runs 2
 	json "len(r['ways']['mmap']['ms']) == 3 and r['ways']['limit']['median_ms'] > 0" bench --size 4M --runs 3 --json
 fi
 
@@ -302,8 +302,8 @@ sed -n 's/^\t\(gmem_.*\);/\1/p' lib/libgmem.map | sort >"$work/map"
 check_silent "the symbol map is what is exported" diff "$work/map" "$work/exported"
 version=$(sed -n 's/^#define GMEM_VERSION\t\t*"\(.*\)"/\1/p' lib/gmem.h)
 check "the header's version is Debian's" grep -q "^gmem ($version)" debian/changelog
-says "gmem $version" --version
-says "gmem $version" -V
+prints "gmem $version" --version
+prints "gmem $version" -V
 
 # Installed: the header in C and C++, the example, the tool; and gone again.
 export DESTDIR=$work/dest PREFIX=/usr
@@ -318,7 +318,7 @@ check "the example builds" gcc -Wall -Wextra -Werror -o "$work/example" lib/exam
 check "the example builds statically" gcc -Wall -Wextra -Werror -static -o "$work/example-static" lib/example.c \
 	$(pkg-config --cflags --static --libs libgmem)
 if (($(wc -l <lib/example.c) < 40)); then ok "the example is shorter than 40 lines"; else not_ok "the example is shorter than 40 lines"; fi
-printf '#include <gmem.h>\nint main() { struct gmem *g; if (gmem_new(&g)) return 1; gmem_set_method(g, GMEM_METHOD_WRITE); gmem_free(g); }\n' >"$work/cxx.cc"
+printf '#include <gmem.h>\nint main() { struct gmem_context *g; if (gmem_context_new(&g)) return 1; gmem_set_method(g, GMEM_METHOD_WRITE); gmem_context_free(g); }\n' >"$work/cxx.cc"
 for std in 98 11 20; do
 	# shellcheck disable=SC2046 # words
 	check "the header in C++$std" g++ -std=c++$std -Wall -Wextra -Wpedantic -Wno-long-long -Werror -o "$work/cxx" "$work/cxx.cc" $(pkg-config --cflags --libs libgmem)
@@ -339,7 +339,7 @@ unset DESTDIR PREFIX
 check_silent "nothing is left" find "$work/dest" ! -type d
 
 # The Debian packages: built from a copy, lintian has nothing to say.
-if packages=$(debian/build 2>"$work/err"); then
+if packages=$(debian/packages 2>"$work/err"); then
 	ok "the Debian packages build, and lintian is content"
 	for package in libgmem0_ libgmem-dev_ gmem_; do
 		if grep -q "/$package" <<<"$packages"; then ok "package ${package%_}"; else not_ok "package ${package%_}" "$packages"; fi

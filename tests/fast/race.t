@@ -14,6 +14,6 @@ cd "$root"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-tests/stress/build "$work" race || exit
+tests/stress/compile "$work" race || exit
 relay stock lab/boot --quiet --smp 2 --timeout 300 --add "$work/race" -- /bin/race --seconds 10 --seed $((RANDOM + 1))
 done_testing

@@ -27,9 +27,9 @@ int main(int argc, char **argv)
 	int image = open(argv[argc - 1], O_RDONLY), memory, err;
 	size_t size = lseek(image, 0, SEEK_END);
 	const char *wanted = mmap(NULL, size, PROT_READ, MAP_SHARED, image, 0), *there;
-	struct gmem *g;
+	struct gmem_context *g;
 
-	if (gmem_new(&g))
+	if (gmem_context_new(&g))
 		return 1;
 C
 	awk '/^```c$/ { c = 1; next } /^```$/ { c = 0 } c' README.md

@@ -18,7 +18,7 @@ kernel=$(lab/build --profile debug) && selftests=$(lab/selftests) || exit
 dir=build/tests/debug
 rm -rf "$dir"
 mkdir -p "$dir/share"
-tests/stress/build "$dir/bin" inject write-{abi,source,pipe,wait,place,error,convert} upstream || exit
+tests/stress/compile "$dir/bin" inject write-{abi,source,pipe,wait,place,error,convert} upstream || exit
 
 upstream=(guest_memfd_test pre_fault_memory_test private_mem_conversions_test private_mem_kvm_exits_test)
 ours=(guest_memfd_write_test inject write-abi write-source write-pipe write-wait write-place write-error write-convert upstream)
@@ -29,7 +29,7 @@ done
 start=$SECONDS
 check_silent "the debug kernel has nothing to say, and nothing has leaked" \
 	lab/boot --quiet --kernel "$kernel" --timeout 2400 --mem 2G --numa 2 --log "$dir/console" "${adds[@]}" \
-	--add tests/guest/debug:/bin/debug-guest --share "$dir/share" -- debug-guest "${upstream[@]}" "${ours[@]}"
+	--add tests/in-lab/debug:/bin/debug-guest --share "$dir/share" -- debug-guest "${upstream[@]}" "${ours[@]}"
 figure "debug: ${#upstream[@]} upstream selftests, ${ours[*]} in $((SECONDS - start)) s"
 
 ended_well() {

@@ -88,7 +88,7 @@ same_structures() {
 ported() { kernel/port 7.2 "$work/ported" && diff -r kernel/patches-7.2 "$work/ported"; }
 check "what git makes for Linux 7.2 of the patches for 7.3 is what is committed" ported
 
-check "the packages build, and lintian is content" debian/build "$work/deb"
+check "the packages build, and lintian is content" debian/packages "$work/deb"
 selftests=$(lab/selftests) || exit
 static=$(lib/build static) || exit
 

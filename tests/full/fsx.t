@@ -15,7 +15,7 @@ trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 mkdir "$work/share"
-tests/stress/build "$work" fsx || exit
+tests/stress/compile "$work" fsx || exit
 
 # play PROFILE OPS SEED...: what fails is left in build/stress, or the second time below it.
 play() {

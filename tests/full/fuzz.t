@@ -18,7 +18,7 @@ trap 'chmod -R u+rwx "$work"; rm -rf "$work"' EXIT
 
 # -- the fuzzer ----------------------------------------------------------------------
 
-check "the fuzz targets build" tests/fuzz/build "$root/build/fuzz/bin"
+check "the fuzz targets build" tests/fuzz/compile "$root/build/fuzz/bin"
 
 # A machine that stands still is no input that hangs. The alarm that libFuzzer has set
 # may go to any thread that was stopped; only its own says that an input took too long.
@@ -74,7 +74,7 @@ broken() {
 	cp "$file" "$copy/$file"
 	sed -i "$expression" "$copy/$file"
 	! cmp -s "$file" "$copy/$file" || { echo "nothing was changed"; return 1; }
-	"$copy/tests/fuzz/build" "$copy/bin" "$target" || return
+	"$copy/tests/fuzz/compile" "$copy/bin" "$target" || return
 	! replay "$copy/bin" "$target" || { echo "nothing was noticed"; return 1; }
 	cp "$file" "$copy/$file"
 	grep -E "$pattern" "$work/said"

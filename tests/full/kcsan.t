@@ -17,7 +17,7 @@ kernel=$(lab/build --profile kcsan) && selftests=$(lab/selftests) || exit
 dir=build/tests/kcsan
 rm -rf "$dir"
 mkdir -p "$dir"
-tests/stress/build "$dir/bin" race || exit
+tests/stress/compile "$dir/bin" race || exit
 
 our_functions=$(sed -nE 's/^\+[a-z].*\<(kvm_gmem_[a-z_]+)\(.*/\1/p' kernel/patches-7.3/*.patch | sort -u | paste -sd '|')
 

@@ -18,7 +18,7 @@ cd "$root"
 programs=$(mktemp -d)
 trap 'rm -rf "$programs"' EXIT
 seed=${RACE_SEED:-$((RANDOM + 1))}
-tests/stress/build "$programs" race || exit
+tests/stress/compile "$programs" race || exit
 
 race() {
 	local profile=$1 seconds=${RACE_SECONDS:-$2}

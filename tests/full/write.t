@@ -14,7 +14,7 @@ cd "$root"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 programs=(write-abi write-source write-pipe write-error write-wait write-place)
-tests/stress/build "$work" "${programs[@]}" || exit
+tests/stress/compile "$work" "${programs[@]}" || exit
 
 # Two nodes that are small enough to be filled. A boot each: pages with a memory error
 # are not given back.

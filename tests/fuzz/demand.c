@@ -61,7 +61,7 @@ static int on_populated(const struct gmem_range *range, void *arg)
 	return 0;
 }
 
-static void set_order(struct gmem *g, struct input *in)
+static void set_order(struct gmem_context *g, struct input *in)
 {
 	struct gmem_range ranges[MAX_RANGES];
 	size_t n = choose(in, MAX_RANGES + 1);
@@ -120,7 +120,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 	uint8_t form = take(&in, 1);
 	int before = next_descriptor(), target = make_memory(MAX_PAGES * PAGE), err;
 	struct gmem_demand *d;
-	struct gmem *g;
+	struct gmem_context *g;
 
 	make_source(&source, &in);
 	w.target = look_at(target, MAX_PAGES * PAGE);
@@ -129,7 +129,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 	if (form & 0x10)
 		w.granule -= w.granule % PAGE;
 	w.refuse = form & 4 ? take(&in, 1) : 0;
-	MUST(!gmem_new(&g));
+	MUST(!gmem_context_new(&g));
 	gmem_set_method(g, form & 8 ? GMEM_METHOD_MMAP : GMEM_METHOD_AUTO);
 	set_order(g, &in);
 
@@ -142,7 +142,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 	if (!err)
 		play(d, &w, &in);
 
-	gmem_free(g);
+	gmem_context_free(g);
 	munmap((void *)w.target, MAX_PAGES * PAGE);
 	close(target);
 	close(source.fd);

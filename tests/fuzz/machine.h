@@ -32,7 +32,7 @@ int ioctl(int fd, unsigned long request, ...)
 static inline void make_machine(struct vmm *vmm, size_t size, unsigned int nr_cpus)
 {
 	vmm_init(vmm);
-	MUST(!gmem_new(&vmm->gmem));
+	MUST(!gmem_context_new(&vmm->gmem));
 	vmm->kvm = FAKE_KVM;
 	vmm->vm = FAKE_VM;
 	vmm->nr_cpus = nr_cpus;

@@ -7,7 +7,7 @@
 #include "fuzz.h"
 #include "gmem.h"
 
-static void write_and_read(struct gmem *g, const struct gmem_range *ranges, size_t n)
+static void write_and_read(struct gmem_context *g, const struct gmem_range *ranges, size_t n)
 {
 	int fd = make_file("", 0);
 	struct gmem_range *again;
@@ -25,10 +25,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
 	int before = next_descriptor(), fd = make_file(bytes, size), err;
 	struct gmem_range *ranges;
-	struct gmem *g;
+	struct gmem_context *g;
 	size_t n;
 
-	MUST(!gmem_new(&g) && !lseek(fd, 0, SEEK_SET));
+	MUST(!gmem_context_new(&g) && !lseek(fd, 0, SEEK_SET));
 	err = gmem_order_read(g, fd, &ranges, &n);
 	MUST(!err || err == -EINVAL);
 	MUST(!err == !*gmem_error(g) && !strchr(gmem_error(g), '\n'));
@@ -44,7 +44,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 		free(ranges);
 	}
 	close(fd);
-	gmem_free(g);
+	gmem_context_free(g);
 	MUST(next_descriptor() == before);
 	return 0;
 }

@@ -56,7 +56,7 @@ static int make_image(struct plan *p, struct input *in)
 	return ends[0];
 }
 
-static void set_options(struct gmem *g, struct plan *p, struct input *in)
+static void set_options(struct gmem_context *g, struct plan *p, struct input *in)
 {
 	struct gmem_range ranges[4];
 	size_t n = choose(in, 5);
@@ -76,7 +76,7 @@ static void set_options(struct gmem *g, struct plan *p, struct input *in)
 	MUST(!gmem_set_order(g, ranges, n));
 }
 
-static int populate(struct gmem *g, const struct plan *p, int target, int source)
+static int populate(struct gmem_context *g, const struct plan *p, int target, int source)
 {
 	switch (p->kind) {
 	case BUFFER:
@@ -111,7 +111,7 @@ static int64_t expected(const struct plan *p)
 	return want > MEMORY - p->offset || (want + PAGE - 1) / PAGE * PAGE > MEMORY - p->offset ? -1 : (int64_t)want;
 }
 
-static void check(struct gmem *g, const struct plan *p, const uint8_t *view, int err)
+static void check(struct gmem_context *g, const struct plan *p, const uint8_t *view, int err)
 {
 	uint64_t from = p->kind != FILES ? 0 : p->from < p->size ? p->from : p->size;
 	const struct gmem_stats *s = gmem_stats(g);
@@ -146,7 +146,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 	int before = next_descriptor(), target = make_memory(MEMORY), source;
 	uint8_t *view = look_at(target, MEMORY);
 	uint8_t form = take(&in, 1);
-	struct gmem *g;
+	struct gmem_context *g;
 
 	p.kind = form % 3;
 	p.was_there = form & 4;
@@ -159,11 +159,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 	memset(p.before, p.was_there ? MARK : 0, MEMORY);
 	if (p.was_there)
 		MUST(pwrite(target, p.before, MEMORY, 0) == MEMORY);
-	MUST(!gmem_new(&g));
+	MUST(!gmem_context_new(&g));
 	set_options(g, &p, &in);
 	check(g, &p, view, populate(g, &p, target, source));
 
-	gmem_free(g);
+	gmem_context_free(g);
 	munmap(view, MEMORY);
 	close(source);
 	close(target);

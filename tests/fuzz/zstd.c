@@ -91,7 +91,7 @@ static bool documented(int err)
 	return false;
 }
 
-static void check(struct gmem *g, const struct options *o, const struct truth *t, const uint8_t *view, int err)
+static void check(struct gmem_context *g, const struct options *o, const struct truth *t, const uint8_t *view, int err)
 {
 	uint64_t up_to = gmem_stats(g)->up_to, room = MEMORY - o->offset, want = o->length;
 	bool fits = o->length == GMEM_ALL ? t->whole && t->size <= room : o->length <= room && t->size >= o->length;
@@ -136,12 +136,12 @@ static void populate(const struct options *o, const uint8_t *image, size_t size,
 	const struct gmem_range order[] = { { choose(in, 32) * PAGE, choose(in, 32) * PAGE }, { 0, 3 * PAGE } };
 	uint8_t *view = look_at(target, MEMORY);
 	uint64_t told;
-	struct gmem *g;
+	struct gmem_context *g;
 
 	memset(mark, MARK, sizeof(mark));
 	MUST(pwrite(target, mark, sizeof(mark), 0) == sizeof(mark));
 	find_truth(&truth, image, size);
-	MUST(!gmem_new(&g));
+	MUST(!gmem_context_new(&g));
 	gmem_set_pad(g, o->pad);
 	gmem_set_threads(g, o->parallel ? 2 : 1);
 	gmem_set_chunk(g, (choose(in, 4) + 1) * PAGE);
@@ -155,7 +155,7 @@ static void populate(const struct options *o, const uint8_t *image, size_t size,
 	err = gmem_populate_zstd(g, target, o->offset, source, o->length);
 	check(g, o, &truth, view, err);
 
-	gmem_free(g);
+	gmem_context_free(g);
 	munmap(view, MEMORY);
 	close(source);
 	close(target);

@@ -3,7 +3,7 @@
  * Faults of Linux 7.3 itself that the first patches of the series fix. Nothing here is
  * written by write(): to see them, run this on a kernel without the patches, e.g. by
  *
- *   tests/stress/build build/stress upstream
+ *   tests/stress/compile build/stress upstream
  *   lab/boot --unpatched --add build/stress/upstream -- /bin/upstream
  *
  * where the second test hangs until its time is up.

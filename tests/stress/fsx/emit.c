@@ -7,7 +7,7 @@
 
 #include "fsx.h"
 
-/* tests/stress/build compiles in stress/. */
+/* tests/stress/compile compiles in stress/. */
 #define EMBED(name)							\
 	__asm__(".pushsection .rodata\n"				\
 		"embedded_" #name ":\n"					\

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT OR LGPL-2.1-or-later */
+/* What the library, the tool and its VMM all need, and no program that uses the library. */
+#ifndef GMEM_SHARED_H
+#define GMEM_SHARED_H
+
+#include <errno.h>
+#include <linux/kvm.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+/* Do so many bytes hold nothing but zeros? memcmp() is as fast as memory. */
+static inline bool is_zero(const void *bytes, size_t length)
+{
+	const char *p = bytes;
+
+	return !length || (!p[0] && !memcmp(p, p + 1, length - 1));
+}
+
+/* Is what begins like that compressed by zstd? Its first frame may be one to be skipped. */
+static inline bool is_zstd(const void *begin, size_t length)
+{
+	const unsigned char *p = begin;
+
+	return length >= 4 && (!memcmp(p, "\x28\xb5\x2f\xfd", 4) || (p[0] >> 4 == 5 && !memcmp(p + 1, "\x2a\x4d\x18", 3)));
+}
+
+/* A VM of /dev/kvm, or -1 and errno; a signal, or what io_uring left to do, interrupts it. */
+static inline int make_vm(int kvm)
+{
+	int vm;
+
+	do
+		vm = ioctl(kvm, KVM_CREATE_VM, 0L);
+	while (vm < 0 && errno == EINTR);
+	return vm;
+}
+
+#endif /* GMEM_SHARED_H */
