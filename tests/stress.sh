@@ -40,8 +40,7 @@ hostile() {
 	dir=$(mktemp -d)
 	tests/stress/compile "$dir" "${callers[@]}" || return
 	for program in "${callers[@]}"; do adds+=(--add "$dir/$program"); done
-	head -c 1M /dev/urandom >"$dir/disk"
-	relay "$profile" lab/boot --quiet --profile "$profile" --timeout 900 "$@" "${adds[@]}" --drive "$dir/disk" -- \
+	relay "$profile" lab/boot --quiet --profile "$profile" --timeout 900 "$@" "${adds[@]}" -- \
 		sh -c "status=0; for p in ${callers[*]}; do /bin/\$p || status=1; done; exit \$status"
 	rm -r "$dir"
 }

@@ -1,18 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Whoever writes is killed, interrupted, replaced by another program, or gone
- * before its write is; or somebody else has a hand in its memory.
+ * Whoever writes is killed, interrupted, or gone before its write is.
  */
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/sendfile.h>
-#include <sys/syscall.h>
 #include <sys/time.h>
-#include <sys/uio.h>
 
 #include <liburing.h>
-#include <linux/aio_abi.h>
 
 #include "common/fixture.h"
 #include "common/uffd.h"
@@ -181,81 +177,6 @@ TEST_F(file, storm_of_signals)
 	EXPECT_USABLE(self->fd, self->mem);
 }
 
-static void *write_until_gone(void *arg)
-{
-	struct writing *w = arg;
-
-	for (;;)
-		write_once(w);
-	return NULL;
-}
-
-/* Siblings are in the middle of a write when one of them exec()s, or exits. */
-TEST_F(file, siblings_exec_and_exit)
-{
-	struct writing w = { .fd = self->fd, .src = self->src, .len = FILE_SIZE };
-	const u64 end = now_ms() + 3000;
-	int round, i, status;
-	pid_t pid;
-
-	for (round = 0; round < 4 || (round < 20 && now_ms() < end); round++) {
-		pid = fork_child();
-		if (!pid) {
-			for (i = 0; i < 3; i++)
-				kvm_pthread_create(&w.thread, NULL, write_until_gone, &w);
-			usleep(round * 1000);
-			if (round % 2)
-				execl("/proc/self/exe", "hostile-death", "--exit", NULL);
-			_exit(0);
-		}
-		status = wait_for(pid);
-		EXPECT_EQ(0, status);
-		EXPECT_SOUND(self->mem, NR_PAGES);
-		EXPECT_EQ(0, punch(self->fd, 0, FILE_SIZE));
-	}
-	EXPECT_USABLE(self->fd, self->mem);
-}
-
-/* A child that has its parent's memory writes it. */
-TEST_F(file, vfork)
-{
-	int status;
-	pid_t pid;
-
-	pid = vfork();
-	if (!pid) {
-		pwrite(self->fd, self->src, FILE_SIZE, 0);
-		_exit(0);
-	}
-	status = wait_for(pid);
-	EXPECT_EQ(0, status);
-	EXPECT_PAGES(self->mem, 0, NR_PAGES, 1, 1);
-	EXPECT_USABLE(self->fd, self->mem);
-}
-
-/* The descriptor is closed, and becomes another file's, while it is used. */
-TEST_F(file, descriptor_closed_while_writing)
-{
-	const size_t bad = 100;
-	u8 *src = map_anon(FILE_SIZE);
-	struct writing w = { .fd = dup(self->fd), .src = src, .len = FILE_SIZE };
-	const int memfd = create_memfd("", 1);
-	int uffd;
-
-	memcpy(src, self->src, FILE_SIZE);
-	uffd = block_pages(src + PG(bad), 1);
-	start_writing(&w);
-	EXPECT_TRUE(!!next_blocked(uffd));
-	EXPECT_EQ(w.fd, dup2(memfd, w.fd));
-	EXPECT_EQ(0, resolve_page(uffd, src + PG(bad), self->src + PG(bad)));
-	kvm_pthread_join(w.thread, NULL);
-
-	EXPECT_EQ(FILE_SIZE, w.ret);
-	EXPECT_PAGES(self->mem, 0, NR_PAGES, 1, 1);
-	EXPECT_EQ(1, lseek(memfd, 0, SEEK_END));
-	EXPECT_USABLE(self->fd, self->mem);
-}
-
 /*
  * io_uring.
  */
@@ -267,49 +188,6 @@ static void prepare_write(struct io_uring *ring, int fd, const void *src, size_t
 	io_uring_prep_write(sqe, fd, src, len, 0);
 	sqe->flags |= IOSQE_ASYNC;
 	sqe->user_data = data;
-}
-
-/* A write whose source blocks can't be cancelled, only waited for. */
-TEST_F(file, uring_cancel)
-{
-	const size_t bad = 100;
-	u8 *src = map_anon(FILE_SIZE);
-	struct io_uring_cqe *cqe;
-	struct io_uring_sqe *sqe;
-	struct io_uring ring;
-	int uffd, ret;
-	long res;
-
-	memcpy(src, self->src, FILE_SIZE);
-	uffd = block_pages(src + PG(bad), 1);
-	ASSERT_EQ(0, io_uring_queue_init(4, &ring, 0));
-	prepare_write(&ring, self->fd, src, FILE_SIZE, 0);
-	ASSERT_EQ(1, io_uring_submit(&ring));
-	EXPECT_TRUE(!!next_blocked(uffd));
-
-	sqe = io_uring_get_sqe(&ring);
-	io_uring_prep_cancel64(sqe, 0, 0);
-	sqe->user_data = 1;
-	ASSERT_EQ(1, io_uring_submit(&ring));
-	ASSERT_EQ(0, io_uring_wait_cqe(&ring, &cqe));
-	EXPECT_EQ(1, cqe->user_data);
-	EXPECT_EQ(-EALREADY, cqe->res);
-	io_uring_cqe_seen(&ring, cqe);
-
-	EXPECT_EQ(0, resolve_page(uffd, src + PG(bad), self->src + PG(bad)));
-	do {
-		ret = io_uring_wait_cqe(&ring, &cqe);
-	} while (ret == -EINTR);
-	ASSERT_EQ(0, ret);
-	res = cqe->res;
-	io_uring_cqe_seen(&ring, cqe);
-	/* Told to stop it may, with whole pages; or it doesn't care. */
-	EXPECT_COUNT_OR(res, NR_PAGES, EINTR, ECANCELED);
-	EXPECT_SOUND(self->mem, NR_PAGES);
-	if (res > 0)
-		EXPECT_PAGES(self->mem, 0, res / PAGE_BYTES, 1, 1);
-	io_uring_queue_exit(&ring);
-	EXPECT_USABLE(self->fd, self->mem);
 }
 
 /* The process goes away with a write in flight that nobody will ever answer. */
@@ -352,85 +230,9 @@ TEST_F(file, uring_exit_in_flight)
 	}
 }
 
-static long aio_submit(aio_context_t ctx, struct iocb *cb)
-{
-	return RET(syscall(__NR_io_submit, ctx, 1, &cb));
-}
-
-/* The older way to have writes in flight. */
-TEST_F(file, aio)
-{
-	struct iocb cb = {
-		.aio_fildes = self->fd, .aio_lio_opcode = IOCB_CMD_PWRITE,
-		.aio_buf = (unsigned long)self->src,
-	};
-	const struct { u64 len, off; long res; } requests[] = {
-		{ FILE_SIZE, 0, FILE_SIZE }, { PG(3), PG(5), PG(3) }, { PG(1) - 1, 0, -EINVAL },
-		{ PG(1), 1, -EINVAL }, { FILE_SIZE, PG(1), -EINVAL }, { 0, 0, 0 },
-	};
-	aio_context_t ctx = 0;
-	struct io_event event;
-	size_t i;
-	long ret;
-
-	ret = RET(syscall(__NR_io_setup, 8, &ctx));
-	if (ret)
-		SKIP(return, "no AIO");
-	for (i = 0; i < ARRAY_SIZE(requests); i++) {
-		cb.aio_nbytes = requests[i].len;
-		cb.aio_offset = requests[i].off;
-		ASSERT_EQ(1, aio_submit(ctx, &cb));
-		ASSERT_EQ(1, RET(syscall(__NR_io_getevents, ctx, 1, 1, &event, NULL)));
-		EXPECT_EQ(requests[i].res, event.res)
-			TH_LOG("request %zu", i);
-	}
-	cb.aio_nbytes = FILE_SIZE;
-	cb.aio_offset = 0;
-	EXPECT_EQ(1, aio_submit(ctx, &cb));
-	EXPECT_EQ(0, RET(syscall(__NR_io_destroy, ctx)));
-	EXPECT_PAGES(self->mem, 0, NR_PAGES, 1, 1);
-	EXPECT_USABLE(self->fd, self->mem);
-}
-
-/* Another process writes to the source, and to the mapping of the file. */
-TEST_F(file, memory_written_by_another)
-{
-	const u64 end = now_ms() + 400;
-	u8 *buf = map_anon(FILE_SIZE);
-	char path[64];
-	int fd, i;
-	pid_t pid;
-	u64 n;
-
-	snprintf(path, sizeof(path), "/proc/%d/mem", getpid());
-	fill_pages(buf, NR_PAGES, 0, 2, 1);
-	pid = fork_child();
-	if (!pid) {
-		fd = open(path, O_RDWR);
-		if (fd < 0 || pwrite(fd, buf, PG(1), (off_t)self->mem) != PAGE_BYTES)
-			_exit(1);
-		for (i = 0; ; i++) {
-			pwrite(fd, buf, FILE_SIZE, (off_t)self->mem);
-			pwrite(fd, i % 2 ? buf : self->src, FILE_SIZE, (off_t)self->src);
-		}
-	}
-	for (n = 0; n < 5 || now_ms() < end; n++) {
-		ASSERT_EQ(FILE_SIZE, RET(pwrite(self->fd, self->src, FILE_SIZE, 0)));
-		EXPECT_KNOWN_WORDS(self->mem, NR_PAGES);
-	}
-	EXPECT_EQ(0, waitpid(pid, &i, WNOHANG));
-	kill(pid, SIGKILL);
-	wait_for(pid);
-	EXPECT_USABLE(self->fd, self->mem);
-}
-
 TEST_NOTHING_IS_LEFT(0)
 
 int main(int argc, char *argv[])
 {
-	/* After an exec(): somebody else entirely. */
-	if (argc == 2 && !strcmp(argv[1], "--exit"))
-		return 0;
-
 	return hostile_main(argc, argv, "hostile-death");
 }

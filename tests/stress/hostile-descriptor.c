@@ -139,33 +139,6 @@ TEST_F(file, given_to_nobody)
 	close(fd);
 }
 
-/* Not even root can get more out of the descriptor than it is. */
-TEST_F(file, cannot_be_reopened)
-{
-	char path[64];
-	int fd;
-
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", self->fd);
-	fd = open(path, O_RDWR);
-	EXPECT_GT(0, fd);
-	fd = open(path, O_RDONLY);
-	EXPECT_GT(0, fd);
-	EXPECT_EQ(-EINVAL, RET(fcntl(self->fd, F_SETFL, O_DIRECT)));
-	EXPECT_EQ(MAP_FAILED, mmap(NULL, PG(1), PROT_READ | PROT_WRITE, MAP_PRIVATE, self->fd, 0));
-	EXPECT_EQ(MAP_FAILED, mmap(NULL, PG(1), PROT_READ | PROT_EXEC, MAP_SHARED, self->fd, 0));
-	EXPECT_USABLE(self->fd, self->mem);
-}
-
-TEST_F(file, append)
-{
-	ASSERT_EQ(0, fcntl(self->fd, F_SETFL, O_APPEND));
-	EXPECT_EQ(-EINVAL, RET(pwrite(self->fd, self->src, PG(1), 0)));
-	EXPECT_EQ(-EINVAL, RET(write(self->fd, self->src, FILE_SIZE)));
-	EXPECT_EQ(-ENXIO, RET(lseek(self->fd, 0, SEEK_DATA)));
-	ASSERT_EQ(0, fcntl(self->fd, F_SETFL, 0));
-	EXPECT_USABLE(self->fd, self->mem);
-}
-
 /* Copies between files that aren't the page cache's to make. */
 TEST_F(file, copied_by_the_kernel)
 {
@@ -184,30 +157,6 @@ TEST_F(file, copied_by_the_kernel)
 	EXPECT_EQ(0, in | out);
 	EXPECT_EQ(-ENXIO, RET(lseek(self->fd, 0, SEEK_DATA)));
 	EXPECT_EQ(-ENXIO, RET(lseek(other, 0, SEEK_DATA)));
-	EXPECT_USABLE(self->fd, self->mem);
-}
-
-/* Descriptors in flight between sockets that nobody has: they go as well. */
-TEST_F(file, lost_in_sockets)
-{
-	int sock[2], fd, i;
-
-	for (i = 0; i < 20; i++) {
-		fd = vm_create_guest_memfd(self->vm, FILE_SIZE, WRITE_FLAGS);
-		EXPECT_EQ(FILE_SIZE, RET(pwrite(fd, self->src, FILE_SIZE, 0)));
-		ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, sock));
-		/* Each end is in the queue of the other. */
-		send_fd(sock[0], fd);
-		send_fd(sock[0], sock[0]);
-		send_fd(sock[1], sock[1]);
-		close(sock[0]);
-		close(sock[1]);
-		close(fd);
-	}
-	/* The last socket to be closed has the garbage collected. */
-	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, sock));
-	close(sock[0]);
-	close(sock[1]);
 	EXPECT_USABLE(self->fd, self->mem);
 }
 
@@ -329,34 +278,6 @@ static void *write_until_told(void *arg)
 	return NULL;
 }
 
-/* Errors strike while others write. */
-TEST_F(file, errors_while_writing)
-{
-	struct writing w[2];
-	int i, err;
-
-	for (i = 0; i < 2; i++) {
-		w[i] = (struct writing) { .fd = self->fd, .src = self->src, .len = FILE_SIZE };
-		kvm_pthread_create(&w[i].thread, NULL, write_until_told, &w[i]);
-	}
-	for (i = 0; i < 8; i++) {
-		err = poison(self->mem + (i * 37 + 5) % NR_PAGES * PAGE_WORDS);
-		if (err == EINVAL || err == EPERM)
-			break;
-		usleep(2000);
-		if (i % 2)
-			EXPECT_EQ(0, punch(self->fd, 0, FILE_SIZE));
-	}
-	for (i = 0; i < 2; i++) {
-		WRITE_ONCE(w[i].off, 1);
-		kvm_pthread_join(w[i].thread, NULL);
-		EXPECT_COUNT_OR(w[i].ret, NR_PAGES, EHWPOISON);
-	}
-	EXPECT_EQ(0, punch(self->fd, 0, FILE_SIZE));
-	EXPECT_USABLE(self->fd, self->mem);
-	cure_all();
-}
-
 static void *punch_last_page_until_told(void *arg)
 {
 	struct writing *w = arg;
@@ -397,45 +318,6 @@ TEST_F(file, errors_amid_holes)
 		}
 	}
 	EXPECT_EQ(0, punch(self->fd, 0, FILE_SIZE));
-	EXPECT_USABLE(self->fd, self->mem);
-	cure_all();
-}
-
-static void ignore_signal(int sig)
-{
-}
-
-/* An error in the source is memory that can't be read. */
-TEST_F(file, source_with_error)
-{
-	const size_t bad = 70;
-	int status, err;
-	pid_t pid;
-	long ret;
-
-	pid = fork_child();
-	if (!pid) {
-		u8 *src = map_anon(FILE_SIZE);
-
-		fill_pages(src, NR_PAGES, 0, 3, 1);
-		note_poisoned(src + PG(bad));
-		/* This one can't be ignored. */
-		signal(SIGBUS, ignore_signal);
-		err = madvise(src + PG(bad), PG(1), MADV_HWPOISON) ? errno : 0;
-		if (err)
-			_exit(err == EINVAL || err == EPERM ? 77 : 1);
-		ret = RET(pwrite(self->fd, src, FILE_SIZE, 0));
-		if (ret != (long)PG(bad))
-			_exit(2);
-		ret = RET(pwrite(self->fd, src + PG(bad), PG(2), PG(bad)));
-		_exit(ret == -EFAULT ? 0 : 3);
-	}
-	status = wait_for(pid);
-	if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
-		SKIP(return, "no MADV_HWPOISON");
-	EXPECT_EQ(0, status);
-	EXPECT_PAGES(self->mem, 0, bad, 3, 1);
-	EXPECT_ZERO(self->mem, bad, NR_PAGES - bad);
 	EXPECT_USABLE(self->fd, self->mem);
 	cure_all();
 }

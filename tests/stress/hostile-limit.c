@@ -7,10 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/uio.h>
 
 #include <linux/sizes.h>
@@ -66,38 +62,6 @@ TEST_F(file, lengths)
 		EXPECT_EQ(0, punch(large, 0, PG(1)));
 	}
 	EXPECT_EQ(-ENXIO, RET(lseek(self->fd, 0, SEEK_DATA)));
-	close(large);
-	EXPECT_USABLE(self->fd, self->mem);
-}
-
-TEST_F(file, iovecs)
-{
-	u8 *mem = map_page_before_nothing();
-	int large = vm_create_guest_memfd(self->vm, 3ul * SZ_1G, WRITE_FLAGS);
-	struct iovec iov[IOV_MAX + 1];
-	int i;
-
-	/* Too many, none, and a number that isn't one. */
-	for (i = 0; i <= IOV_MAX; i++)
-		iov[i] = (struct iovec) { self->src, 4 };
-	EXPECT_EQ(PG(1), RET(pwritev(self->fd, iov, IOV_MAX, 0)));
-	EXPECT_EQ(-EINVAL, RET(pwritev(self->fd, iov, IOV_MAX + 1, 0)));
-	EXPECT_EQ(-EINVAL, RET(syscall(__NR_pwritev, self->fd, iov, (long)-1, 0, 0)));
-	EXPECT_EQ(-EINVAL, RET(syscall(__NR_pwritev, self->fd, iov, (long)INT_MAX, 0, 0)));
-	EXPECT_EQ(-EINVAL, RET(syscall(__NR_pwritev, self->fd, iov, (long)INT_MIN, 0, 0)));
-	EXPECT_EQ(0, RET(pwritev(self->fd, iov, 0, 0)));
-
-	/* One too long to be a count; a sum that overflows is cut instead. */
-	iov[0] = (struct iovec) { mem, PG(1) };
-	iov[1] = (struct iovec) { mem, -1 };
-	EXPECT_EQ(-EINVAL, RET(pwritev(large, iov, 2, 0)));
-	iov[1].iov_len = SSIZE_MAX + 1ul;
-	EXPECT_EQ(-EINVAL, RET(pwritev(large, iov, 2, 0)));
-	iov[1] = (struct iovec) { mem + PG(1), SZ_2G };
-	iov[2] = (struct iovec) { mem + PG(1), SZ_2G };
-	iov[3] = (struct iovec) { mem + PG(1), SZ_2G };
-	EXPECT_EQ(PG(1), RET(pwritev(large, iov, 4, 0)));
-	EXPECT_EQ(PG(1), RET(lseek(large, 0, SEEK_HOLE)));
 	close(large);
 	EXPECT_USABLE(self->fd, self->mem);
 }
@@ -186,59 +150,6 @@ TEST_F(file, more_than_a_count)
 	close(fd);
 }
 
-/* Only RLIMIT_FSIZE has a say. */
-TEST_F(file, other_rlimits)
-{
-	const int limits[] = {
-		RLIMIT_AS, RLIMIT_DATA, RLIMIT_MEMLOCK, RLIMIT_NOFILE, RLIMIT_NPROC, RLIMIT_CORE,
-		RLIMIT_STACK,
-	};
-	const struct rlimit none = {};
-	int status;
-	size_t i;
-	pid_t pid;
-
-	for (i = 0; i < ARRAY_SIZE(limits); i++) {
-		pid = fork_child();
-		if (!pid) {
-			if (setrlimit(limits[i], &none))
-				_exit(1);
-			_exit(pwrite(self->fd, self->src, FILE_SIZE, 0) == FILE_SIZE ? 0 : 2);
-		}
-		status = wait_for(pid);
-		EXPECT_EQ(0, status)
-			TH_LOG("limit %d", limits[i]);
-		EXPECT_PAGES(self->mem, 0, NR_PAGES, 1, 1);
-		EXPECT_EQ(0, punch(self->fd, 0, FILE_SIZE));
-	}
-	EXPECT_USABLE(self->fd, self->mem);
-}
-
-/* SIGXFSZ kills, unless ignored: then there's EFBIG.  Whole pages either way. */
-TEST_F(file, rlimit_fsize)
-{
-	const struct rlimit limit = { .rlim_cur = PG(70) + 5, .rlim_max = RLIM_INFINITY };
-	int round, status;
-	pid_t pid;
-
-	for (round = 0; round < 2; round++) {
-		pid = fork_child();
-		if (!pid) {
-			signal(SIGXFSZ, round ? SIG_IGN : SIG_DFL);
-			if (setrlimit(RLIMIT_FSIZE, &limit) ||
-			    pwrite(self->fd, self->src, FILE_SIZE, 0) != PG(70))
-				_exit(1);
-			_exit(RET(pwrite(self->fd, self->src, PG(1), PG(70))) == -EFBIG ? 0 : 2);
-		}
-		status = wait_for(pid);
-		EXPECT_EQ(round ? 0 : SIGXFSZ, WIFSIGNALED(status) ? WTERMSIG(status) : status);
-		EXPECT_EQ(PG(70), RET(lseek(self->fd, 0, SEEK_HOLE)));
-		EXPECT_PAGES(self->mem, 0, 70, 1, 1);
-		EXPECT_EQ(0, punch(self->fd, 0, FILE_SIZE));
-	}
-	EXPECT_USABLE(self->fd, self->mem);
-}
-
 /*
  * Memory cgroups at their limit.
  */
@@ -309,33 +220,6 @@ TEST_F(limited, oom_kills_writer)
 	check_big_file(_metadata, self);
 }
 
-/* All of a group go at once. */
-TEST_F(limited, oom_kills_group)
-{
-	pid_t pids[3];
-	int i, status;
-
-	ASSERT_EQ(0, cg_write(self->poor.path, "memory.oom.group", "1"));
-	for (i = 0; i < 3; i++) {
-		pids[i] = fork_child();
-		if (pids[i])
-			continue;
-		if (memcg_enter(&self->poor))
-			_exit(1);
-		for (; i == 2; )
-			pwrite(self->fd, self->src, BIG_SIZE, 0);
-		for (;;)
-			pwrite(self->f.fd, self->f.src, FILE_SIZE, 0);
-	}
-	for (i = 0; i < 3; i++) {
-		status = wait_for(pids[i]);
-		EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-	}
-	EXPECT_SOUND(self->f.mem, NR_PAGES);
-	check_big_file(_metadata, self);
-	EXPECT_USABLE(self->f.fd, self->f.mem);
-}
-
 /*
  * How often did a group meet its limit?  @fd is of its memory.events.  Only the first
  * of these reads takes memory of the kernel's; a signal would at times.
@@ -395,90 +279,6 @@ TEST_F(limited, enomem)
 	EXPECT_EQ(0, status)
 		TH_LOG("status 0x%x", status);
 	EXPECT_EQ(0, cg_read_key_long(self->poor.path, "memory.events", "oom_kill "));
-	check_big_file(_metadata, self);
-}
-
-/*
- * Somebody else in the group is the better victim: the write goes on.  Unless the
- * kernel kills again before it has accounted for what that one gave back.
- */
-TEST_F(limited, oom_kills_neighbour)
-{
-	int status, sock[2];
-	pid_t hog, pid;
-	char byte;
-
-	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, sock));
-	hog = fork_child();
-	if (!hog) {
-		FILE *f = fopen("/proc/self/oom_score_adj", "w");
-		u64 *mem = map_anon(GROUP_LIMIT / 2);
-
-		fprintf(f, "1000");
-		if (fclose(f) || memcg_enter(&self->poor))
-			_exit(1);
-		for (size_t i = 0; i < GROUP_LIMIT / 2 / sizeof(u64); i += PAGE_WORDS)
-			mem[i] = 1;
-		write(sock[1], "", 1);
-		for (;;)
-			pause();
-	}
-	ASSERT_EQ(1, read(sock[0], &byte, 1));
-	pid = fork_child();
-	if (!pid) {
-		if (memcg_enter(&self->poor))
-			_exit(1);
-		/* More than is left, less than the limit. */
-		_exit(pwrite(self->fd, self->src, GROUP_LIMIT / 4 * 3, 0) != GROUP_LIMIT / 4 * 3);
-	}
-	status = wait_for(pid);
-	EXPECT_TRUE(!status || (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL))
-		TH_LOG("status 0x%x", status);
-	status = wait_for(hog);
-	EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-	check_big_file(_metadata, self);
-}
-
-/* Overwriting needs nothing, from many threads and processes at once. */
-TEST_F(limited, overwrite_at_limit)
-{
-	const size_t nr = 512;
-	int i, round, status;
-	pid_t pids[4];
-	long limit;
-
-	status = 0;
-	pids[0] = fork_child();
-	if (!pids[0])
-		_exit(memcg_enter(&self->poor) ||
-		      pwrite(self->fd, self->src, PG(nr), 0) != (long)PG(nr));
-	status = wait_for(pids[0]);
-	ASSERT_EQ(0, status);
-
-	for (i = 0; i < 4; i++) {
-		pids[i] = fork_child();
-		if (pids[i])
-			continue;
-		if (memcg_enter(&self->poor))
-			_exit(1);
-		usleep(100000);
-		for (round = 0; round < 6; round++)
-			if (pwrite(self->fd, self->src + PG(round), PG(nr - round), PG(round)) !=
-			    (long)PG(nr - round))
-				_exit(2);
-		_exit(0);
-	}
-	usleep(50000);
-	/* For the processes themselves, not for what they write. */
-	limit = cg_read_long(self->poor.path, "memory.current") + PG(60);
-	EXPECT_EQ(0, cg_write_numeric(self->poor.path, "memory.max", limit));
-	for (i = 0; i < 4; i++) {
-		status = wait_for(pids[i]);
-		EXPECT_EQ(0, status);
-	}
-	EXPECT_EQ(0, cg_read_key_long(self->poor.path, "memory.events", "oom "));
-	EXPECT_PAGES(self->mem, 0, nr, 1, 1);
-	cg_write_numeric(self->poor.path, "memory.max", GROUP_LIMIT);
 	check_big_file(_metadata, self);
 }
 
