@@ -111,7 +111,7 @@ static void test_create(void **state)
 	end(g);
 }
 
-static void test_adopt(void **state)
+static void test_examine(void **state)
 {
 	struct gmem_context *g = begin();
 	int fd = make_target(MEMFD, page), ends[2];
@@ -277,7 +277,7 @@ int main(void)
 		cmocka_unit_test(test_method_names),
 		cmocka_unit_test(test_probe),
 		cmocka_unit_test(test_create),
-		cmocka_unit_test(test_adopt),
+		cmocka_unit_test(test_examine),
 		{ "test_populated: memfd", test_populated, NULL, NULL, &params[0] },
 		{ "test_populated: guest_memfd", test_populated, NULL, NULL, &params[1] },
 		{ "test_populated: guest_memfd without WRITE", test_populated, NULL, NULL, &params[2] },

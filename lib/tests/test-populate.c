@@ -499,6 +499,7 @@ static void test_cancel(void **state)
 	const struct param *p = *state;
 	struct gmem_context *g;
 	char *bytes;
+	struct gmem_probe *probe;
 	int fd, calls = 0;
 	uint64_t size;
 
@@ -512,6 +513,9 @@ static void test_cancel(void **state)
 	gmem_cancel(g);
 	assert_int_equal(gmem_set_threads(g, 9999), -EINVAL);
 	assert_true(gmem_examine(g, fd, &size) > 0);
+	assert_fails(g, gmem_create(g, -1, page, 0, 0), -EBADF, "no VM");
+	assert_ok(g, gmem_probe(g, -1, &probe));
+	gmem_probe_free(probe);
 	assert_fails(g, gmem_populate_buffer(g, fd, 0, bytes, 20 * CHUNK), -ECANCELED, "cancelled");
 	assert_ok(g, gmem_populate_buffer(g, fd, 0, bytes, 20 * CHUNK));
 	assert_string_equal(gmem_error(g), "");
@@ -892,13 +896,24 @@ static void test_concurrent(void **state)
 static int use_again(const struct gmem_progress *progress, void *arg)
 {
 	struct gmem_context *g = arg;
+	struct gmem_demand *demand;
+	struct gmem_probe *probe;
 	uint64_t size;
 
 	(void)progress;
 	assert_int_equal(gmem_examine(g, 0, &size), -EBUSY);
+	assert_int_equal(gmem_create(g, 0, page, 0, 0), -EBUSY);
+	assert_int_equal(gmem_probe(g, -1, &probe), -EBUSY);
 	assert_int_equal(gmem_populate_buffer(g, 0, 0, NULL, 0), -EBUSY);
+	assert_int_equal(gmem_demand_new(g, 0, 0, page, page, NULL, NULL, &demand), -EBUSY);
 	assert_int_equal(gmem_set_method(g, GMEM_METHOD_MMAP), -EBUSY);
+	assert_int_equal(gmem_set_threads(g, 1), -EBUSY);
+	assert_int_equal(gmem_set_chunk(g, page), -EBUSY);
+	assert_int_equal(gmem_set_zero(g, GMEM_ZERO_WRITE), -EBUSY);
+	assert_int_equal(gmem_set_overwrite(g, false), -EBUSY);
 	assert_int_equal(gmem_set_pad(g, true), -EBUSY);
+	assert_int_equal(gmem_set_direct(g, true), -EBUSY);
+	assert_int_equal(gmem_set_verify(g, true), -EBUSY);
 	assert_int_equal(gmem_set_progress(g, NULL, NULL), -EBUSY);
 	assert_int_equal(gmem_set_order(g, NULL, 0), -EBUSY);
 	return 0;
