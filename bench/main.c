@@ -9,13 +9,15 @@
 
 #include "bench.h"
 
+#define MAX_METHODS	32
+
 static const char help[] =
 	"Usage: populate-bench [OPTION]... METHOD...\n"
 	"       populate-bench --neighbour [--size SIZE]\n"
-	"       populate-bench --calibrate\n"
 	"\n"
-	"Populate a new file by each METHOD in turn, once to warm up and then for a number\n"
-	"of rounds, every second one in the opposite order. Print a line for each run:\n"
+	"Populate a new file by each METHOD in turn that this kernel has, of all if it is\n"
+	"\"all\", once to warm up and then for a number of rounds, every second one in the\n"
+	"opposite order. Print a line for each run:\n"
 	"\n"
 	"  METHOD  bytes in the file  bytes a write  threads  round  what it took\n"
 	"\n"
@@ -27,7 +29,6 @@ static const char help[] =
 	"  --instructions   what the time stamp counter counts, instead of nanoseconds;\n"
 	"                   under QEMU's -icount those are instructions\n"
 	"  --fragmented     with hardly two free pages in a row\n"
-	"  --calibrate      show that they are: count a loop of known length\n"
 	"  --neighbour      tell how long a write of SIZE bytes holds off another task on\n"
 	"                   the same processor\n"
 	"  --list           the methods, and which this kernel lacks\n"
@@ -84,19 +85,27 @@ static void run_round(const struct method **chosen, int nr, const struct job *jo
 	fflush(stdout);
 }
 
-/* A loop of two instructions. */
-static void calibrate(void)
+/* Add those that are called @name, if this kernel has them; returns how many there are then. */
+static int choose(const struct method **chosen, int nr, const char *name)
 {
-	uint64_t loops = 50000000, n = loops, start;
+	bool known = false;
+	size_t i;
 
-	start = clock_read(INSTRUCTIONS);
-	__asm__ volatile("1: dec %0; jnz 1b" : "+r"(n));
-	printf("calibrate %" PRIu64 " %" PRIu64 "\n", 2 * loops, clock_read(INSTRUCTIONS) - start);
+	for (i = 0; i < nr_methods; i++) {
+		if (strcmp(name, "all") && strcmp(name, methods[i].name))
+			continue;
+		known = true;
+		if (nr < MAX_METHODS && method_available(&methods[i]))
+			chosen[nr++] = &methods[i];
+	}
+	if (!known)
+		bad_usage(name, "no such method: see --list");
+	return nr;
 }
 
 int main(int argc, char **argv)
 {
-	enum { SIZE, CHUNK, THREADS, ROUNDS, STAND_IN, COUNT, FRAGMENTED, CALIBRATE, NEIGHBOUR, LIST };
+	enum { SIZE, CHUNK, THREADS, ROUNDS, STAND_IN, COUNT, FRAGMENTED, NEIGHBOUR, LIST };
 	static const struct option options[] = {
 		{ "size", required_argument, NULL, SIZE },
 		{ "chunk", required_argument, NULL, CHUNK },
@@ -105,14 +114,13 @@ int main(int argc, char **argv)
 		{ "file", required_argument, NULL, STAND_IN },
 		{ "instructions", no_argument, NULL, COUNT },
 		{ "fragmented", no_argument, NULL, FRAGMENTED },
-		{ "calibrate", no_argument, NULL, CALIBRATE },
 		{ "neighbour", no_argument, NULL, NEIGHBOUR },
 		{ "list", no_argument, NULL, LIST },
 		{ "help", no_argument, NULL, 'h' },
 		{ }
 	};
 	struct job job = { .size = 512 * MIB, .threads = 1 };
-	const struct method *chosen[16];
+	const struct method *chosen[MAX_METHODS];
 	enum clock clock = NANOSECONDS;
 	int opt, nr, round, rounds = 7;
 	bool disturb = false, fragmented = false;
@@ -144,9 +152,6 @@ int main(int argc, char **argv)
 		case FRAGMENTED:
 			fragmented = true;
 			break;
-		case CALIBRATE:
-			calibrate();
-			return 0;
 		case NEIGHBOUR:
 			disturb = true;
 			break;
@@ -173,17 +178,10 @@ int main(int argc, char **argv)
 		return 0;
 	}
 
-	for (nr = 0; optind + nr < argc; nr++) {
-		if (nr == sizeof(chosen) / sizeof(*chosen))
-			bad_usage(argv[optind + nr], "too many methods");
-		chosen[nr] = method_find(argv[optind + nr]);
-		if (!chosen[nr])
-			bad_usage(argv[optind + nr], "no such method: see --list");
-		if (!method_available(chosen[nr]))
-			errx(EXIT_FAILURE, "%s: not in this kernel", chosen[nr]->name);
-	}
+	for (nr = 0; optind < argc; optind++)
+		nr = choose(chosen, nr, argv[optind]);
 	if (!nr)
-		bad_usage("METHOD", "at least one");
+		bad_usage("METHOD", "at least one that this kernel has");
 
 	for (round = 0; round <= rounds; round++)
 		run_round(chosen, nr, &job, clock, round);
