@@ -59,7 +59,6 @@ int source_file(void);
 enum clock { NANOSECONDS, INSTRUCTIONS };
 
 uint64_t job_run(const struct method *method, const struct job *job, enum clock clock);
-uint64_t clock_read(enum clock clock);
 
 /* fragment.c */
 void memory_fragment(void);

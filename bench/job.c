@@ -43,7 +43,7 @@ static void engine_select(int engine)
  * Nanoseconds of wall time, or the processor's own count. Under QEMU's -icount
  * the time stamp counter goes up by one an instruction.
  */
-uint64_t clock_read(enum clock clock)
+static uint64_t clock_read(enum clock clock)
 {
 	struct timespec ts;
 
