@@ -39,8 +39,6 @@ struct op_kind {
 	bool (*make)(long *args);
 	/* Play it here and there, compare; false if it does not apply. */
 	bool (*run)(const long *args);
-	/* The file of play-*.c that has it; play-file.c if it doesn't say. */
-	const char *part;
 };
 
 extern const struct op_kind op_kinds[];
@@ -172,8 +170,6 @@ void look_at_window(const struct slot *slot, long off, long words);
 struct attempt {
 	/* Of this stint, the last being the one at work. */
 	struct op ops[MAX_STINT];
-	long wants[MAX_STINT];
-	bool applied[MAX_STINT];
 	int nr;
 	unsigned long stint, done;
 	unsigned long counts[64];
@@ -211,13 +207,11 @@ void result(long want, long got);
 void expect(long want, long got, const char *what, const char *call, ...)
 	__attribute__((format(printf, 4, 5)));
 
-/* --- shrink.c, sequence.c, emit.c --- */
+/* --- shrink.c, sequence.c --- */
 
 int shrink(struct op *ops, int nr);
-void print_op(FILE *out, const struct op *op, const char *before, const char *between,
-	      const char *after);
+void print_op(FILE *out, const struct op *op, const char *after);
 void print_sequence(FILE *out, const struct op *ops, int nr);
 int read_sequence(const char *path, struct op *ops);
-void print_program(FILE *out, const struct attempt *last, const char *title);
 
 #endif /* FSX_H */

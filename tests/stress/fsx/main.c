@@ -18,15 +18,14 @@ static const char usage[] =
 "\n"
 "Play random operations on a guest_memfd that write() can populate, and compare each\n"
 "result, and what the file then holds, with a model. If they differ, shrink the\n"
-"sequence to a short one, and print that as text and as a C program.\n"
+"sequence to a short one, and print that.\n"
 "\n"
 "  --seed N          the same seed, the same operations (default: a random one)\n"
 "  --ops N           how many (default: 100000, or no limit with --time)\n"
 "  --time SECONDS    stop after that\n"
 "  --pages N         the size of the largest file (default: 160; up to 512)\n"
 "  --replay FILE     play the sequence in FILE instead, - is stdin\n"
-"  --save PREFIX     write the short sequence, or that of --replay, to PREFIX.ops\n"
-"                    and PREFIX.c instead\n"
+"  --save PREFIX     write the short sequence to PREFIX.ops instead\n"
 "  --wrong-model HOW a test of the tester: have the model wrong (lost-page, errno,\n"
 "                    position, hole), which must be found\n"
 "  --help            show this\n"
@@ -63,7 +62,7 @@ static void print_difference(FILE *out, enum outcome outcome)
 	const char *want = attempt->want < 0 ? strerrorname_np(-attempt->want) : NULL;
 	const char *got = attempt->got < 0 ? strerrorname_np(-attempt->got) : NULL;
 
-	print_op(out, op, " ", " ", " ");
+	print_op(out, op, " ");
 	if (outcome != DIFFERS) {
 		fprintf(out, "%s\n", outcomes[outcome]);
 		return;
@@ -73,35 +72,26 @@ static void print_difference(FILE *out, enum outcome outcome)
 		want ?: "", attempt->call[0] ? ": " : "", attempt->call);
 }
 
-static FILE *open_saved(const char *suffix)
+static FILE *open_saved(void)
 {
 	char path[4096];
 	FILE *out;
 
-	snprintf(path, sizeof(path), "%s%s", save, suffix);
+	snprintf(path, sizeof(path), "%s.ops", save);
 	out = fopen(path, "w");
 	if (!out)
 		fprintf(stderr, "fsx: %s: %s\n", path, strerror(errno));
 	return out ?: stdout;
 }
 
-/* Both forms of what attempt holds. */
 static void print_attempt(enum outcome outcome, const char *origin)
 {
-	FILE *out;
+	FILE *out = save ? open_saved() : stdout;
 
-	out = save ? open_saved(".ops") : stdout;
 	fprintf(out, "# %s\n", origin);
-	if (outcome != AGREES) {
-		fputs("# ", out);
-		print_difference(out, outcome);
-	}
+	fputs("# ", out);
+	print_difference(out, outcome);
 	print_sequence(out, attempt->ops, attempt->nr);
-	if (out != stdout)
-		fclose(out);
-
-	out = save ? open_saved(".c") : stdout;
-	print_program(out, attempt, origin);
 	if (out != stdout)
 		fclose(out);
 }
@@ -160,7 +150,7 @@ static int run_random(const struct options *options)
 	fprintf(stderr, "fsx: seed %lu\n", options->seed);
 	outcome = play_random(options);
 	if (outcome == UNUSABLE) {
-		print_op(stderr, &attempt->ops[attempt->nr - 1], " ", " ", " cannot be played\n");
+		print_op(stderr, &attempt->ops[attempt->nr - 1], " cannot be played\n");
 		return EXIT_UNUSABLE;
 	}
 	if (outcome == AGREES) {
@@ -191,8 +181,6 @@ static int run_replay(const char *path)
 		return EXIT_UNUSABLE;
 	if (outcome == AGREES) {
 		printf("all agrees: %lu of %d operations apply\n", attempt->done, nr);
-		if (save)
-			print_attempt(outcome, "fsx --replay: all agrees");
 		return 0;
 	}
 	printf("operation %d: ", attempt->nr);

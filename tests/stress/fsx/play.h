@@ -2,9 +2,6 @@
 /*
  * The operations as they are done to a real guest_memfd, with no model.  Each
  * takes plain numbers, and returns what the kernel does: -errno on failure.
- *
- * emit.c prints this header and those of play-*.c that it takes as a program of
- * their own: they include nothing else of fsx.
  */
 #ifndef FSX_PLAY_H
 #define FSX_PLAY_H

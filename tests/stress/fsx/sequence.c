@@ -8,15 +8,14 @@
 
 static const char delimiters[] = " \t\r\n";
 
-void print_op(FILE *out, const struct op *op, const char *before, const char *between,
-	      const char *after)
+void print_op(FILE *out, const struct op *op, const char *after)
 {
 	const struct op_kind *kind = &op_kinds[op->kind];
 	int i;
 
-	fprintf(out, "%s%s", kind->name, before);
+	fputs(kind->name, out);
 	for (i = 0; i < kind->nr_args; i++)
-		fprintf(out, "%s%ld", i ? between : "", op->args[i]);
+		fprintf(out, " %ld", op->args[i]);
 	fputs(after, out);
 }
 
@@ -25,7 +24,7 @@ void print_sequence(FILE *out, const struct op *ops, int nr)
 	int i;
 
 	for (i = 0; i < nr; i++)
-		print_op(out, &ops[i], " ", " ", "\n");
+		print_op(out, &ops[i], "\n");
 }
 
 static bool parse_op(char *line, struct op *op)
