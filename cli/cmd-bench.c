@@ -27,7 +27,7 @@ static const char *image;
 
 static const struct option_spec options[] = {
 	{ OPTION_SIZE, 's', "size", "SIZE", "how much guest memory (512M, or all of the image)", &size, NULL, NULL },
-	{ OPTION_STRING, 'i', "image", "FILE", "a raw image, read beforehand (a pattern)", &image, NULL, NULL },
+	{ OPTION_STRING, 0, "image", "FILE", "a raw image, read beforehand (a pattern)", &image, NULL, NULL },
 	{ OPTION_NUMBER, 'n', "runs", "N", "how often, after a warm-up (5)", &runs, NULL, NULL },
 	{ OPTION_NUMBER, 't', "threads", "N", "threads that populate (1)", &threads, NULL, NULL },
 	OPTIONS_COMMON

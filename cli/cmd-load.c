@@ -61,7 +61,7 @@ static const struct option_spec options[] = {
 	{ OPTION_SIZE, 0, "offset", "SIZE", "where in guest memory to begin (0)", &opt.offset, NULL, NULL },
 	{ OPTION_CALL, 0, "fd", "N", "populate this guest_memfd, an open descriptor", NULL, set_fd, NULL },
 	{ OPTION_CALL, 'l', "layer", "FILE", "upon IMAGE: its pages that are no holes; again for more", NULL, add_layer, "FILE" },
-	{ OPTION_CALL, 'f', "format", "FORMAT", "auto, raw or zstd (auto: by how it begins)", NULL, set_format, "auto raw zstd" },
+	{ OPTION_CALL, 0, "format", "FORMAT", "auto, raw or zstd (auto: by how it begins)", NULL, set_format, "auto raw zstd" },
 	{ OPTION_CALL, 0, "method", "METHOD", "auto, write, mmap, sendfile or io_uring (auto)", NULL, set_method, "auto write mmap sendfile io_uring" },
 	{ OPTION_CALL, 'z', "zero", "HOW", "skip zeros: auto, fresh: all of them; or write", NULL, set_zero, "auto fresh write" },
 	{ OPTION_NUMBER, 't', "threads", "N", "threads that populate (as many as pay)", &opt.threads, NULL, NULL },

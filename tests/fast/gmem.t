@@ -60,6 +60,8 @@ for command in '' $commands; do
 		not_ok "gmem $command --help fits a screen" "$lines lines of up to $width columns"
 	fi
 done
+letters() { for command in $commands; do "$gmem" "$command" --help | sed -nE 's/^  (-.), (--[a-z-]+).*/\1 \2/p'; done | sort -u; }
+check_silent "one letter has one meaning" uniq -d <(letters | cut -d ' ' -f 1)
 if "$gmem" 2>"$work/err"; then not_ok "gmem alone is wrong"; else check "gmem alone tells how to use it" grep -q "^Usage: gmem" "$work/err"; fi
 fails 2 "no such command: nonsense" nonsense
 fails 2 "no such option: --nonsense" --nonsense
@@ -134,9 +136,9 @@ else
 	fails 1 "cannot create a guest_memfd of 5 bytes" load -s 5 "$image"
 	zstd -q "$image" -o "$image.zst"
 	json "r['ok'] and r['format'] == 'zstd' and r['bytes'] == 45 << 20 and r['verified']" load --json --verify "$image.zst"
-	json "r['ok'] and r['format'] == 'raw' and r['bytes'] % 4096 == 0" load --json --pad -f raw "$image.zst"
-	fails 1 "whole pages" load -f raw "$image.zst"
-	fails 1 "no zstd image" load -f zstd -s 64M "$image"
+	json "r['ok'] and r['format'] == 'raw' and r['bytes'] % 4096 == 0" load --json --pad --format raw "$image.zst"
+	fails 1 "whole pages" load --format raw "$image.zst"
+	fails 1 "no zstd image" load --format zstd -s 64M "$image"
 	# A base, and what changed since: twice.
 	truncate -s 46M "$work/one" "$work/two"
 	head -c 8K /dev/urandom | dd of="$work/one" bs=4K seek=1 conv=notrunc status=none
@@ -161,7 +163,7 @@ else
 		# shellcheck disable=SC2059 # bytes
 		(printf "${magic#* }" && cat "$work/odd") >"$work/other"
 		fails 1 "${magic%% *}" load --pad "$work/other"
-		prints "12 KiB populated" load --pad -f raw "$work/other"
+		prints "12 KiB populated" load --pad --format raw "$work/other"
 	done
 	if said=$( (printf Q && sleep 0.3 && printf 'FI\xfb' && cat "$work/odd") | "$gmem" load --pad -s 1M - 2>&1); then
 		not_ok "what comes in a pipe is looked at" "$said"
@@ -179,7 +181,7 @@ else
 			not_ok "gmem load $args -: stdin" "$said"
 		fi
 	done
-	check "gmem load -f zstd -: stdin" sh -c "zstdcat '$image.zst' | zstd | '$gmem' load -f zstd -s 64M -"
+	check "gmem load --format zstd -: stdin" sh -c "zstdcat '$image.zst' | zstd | '$gmem' load --format zstd -s 64M -"
 	printf '0x2800000 0x100000\n0 4096\n' >"$work/order"
 	prints "verified every byte" load --order "$work/order" --verify "$image"
 	: >"$work/empty"
