@@ -223,6 +223,28 @@ early_output() {
 	[[ $first == first ]]
 }
 check "output arrives while the command runs" early_output
+check "with -v the kernel's messages do, too" gives 0 on 'Linux version 7' boot -v -- echo on
+
+# Until gdb, or who speaks like it, says "continue".
+goes_on_by_gdb() {
+	boot --gdb -- echo on >"$tmp/out" 2>"$tmp/err" &
+	local machine=$! socket=''
+	for _ in {1..100}; do
+		socket=$(sed -n "s/.*target remote \(.*\)'/\1/p" "$tmp/err")
+		[[ ! -S $socket ]] || break
+		sleep 0.1
+	done
+	sleep 3
+	# shellcheck disable=SC2016 # of the protocol
+	[[ ! -s $tmp/out ]] && python3 -c 'import socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.connect(sys.argv[1])
+s.sendall(b"$c#63")
+while s.recv(4096):
+    pass' "$socket"
+	wait "$machine" && [[ $(<"$tmp/out") == on ]]
+}
+check "with --gdb it waits for gdb" goes_on_by_gdb
 
 head -c 1M /dev/urandom >"$tmp/in"
 truncate -s 1M "$tmp/disk"
