@@ -7,12 +7,14 @@
  *   vmm-helper poison PID TEXT           a memory error in a page that begins with that,
  *                                        of guest memory that the process has mapped
  *   vmm-helper stop FIFO TEXT            read up to that, then no more, and stay
+ *   vmm-helper terminal COMMAND...       run it on a terminal, and show what it says
  *   vmm-helper spin                      a virtual machine that runs, for good
  */
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
+#include <pty.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -106,6 +108,21 @@ static void stop(const char *fifo, const char *text)
 	errx(1, "the end, and no %s", text);
 }
 
+static void terminal(char **argv)
+{
+	char bytes[4096];
+	ssize_t n;
+	int fd;
+
+	if (!forkpty(&fd, NULL, NULL, NULL)) {
+		execvp(argv[0], argv);
+		err(127, "%s", argv[0]);
+	}
+	while ((n = read(fd, bytes, sizeof(bytes))) > 0)
+		if (write(STDOUT_FILENO, bytes, n) != n)
+			break;
+}
+
 static void spin(void)
 {
 	int kvm = open("/dev/kvm", O_RDWR), vm = ioctl(kvm, KVM_CREATE_VM, 0), cpu;
@@ -153,6 +170,8 @@ int main(int argc, char **argv)
 		poison(argv[2], argv[3]);
 	else if (!strcmp(what, "stop") && argc == 4)
 		stop(argv[2], argv[3]);
+	else if (!strcmp(what, "terminal") && argc > 2)
+		terminal(argv + 2);
 	else if (!strcmp(what, "spin") && argc == 2)
 		spin();
 	else
