@@ -7,26 +7,18 @@
 const char *command_name;
 int exit_failed = EXIT_FAILED, exit_usage = EXIT_USAGE;
 
-static char *format_message(const char *format, va_list args)
+/* With --json also instead of a result, if it is why there is none. */
+static void complain(const char *format, va_list args, bool no_result)
 {
 	char *text;
 
-	return vasprintf(&text, format, args) < 0 ? NULL : text;
-}
-
-static void complain(const char *text)
-{
+	if (vasprintf(&text, format, args) < 0)
+		text = NULL;
 	end_progress();
 	fprintf(stderr, "gmem%s%s: ", command_name ? " " : "", command_name ?: "");
 	put_printable(stderr, text ?: "out of memory");
 	fputc('\n', stderr);
-}
-
-/* Instead of a result. */
-static void fail(char *text)
-{
-	complain(text);
-	if (output.json) {
+	if (no_result && output.json) {
 		json_result(text ?: "out of memory");
 		json_end();
 		fflush(stdout);
@@ -37,36 +29,29 @@ static void fail(char *text)
 void warn(const char *format, ...)
 {
 	va_list args;
-	char *text;
 
 	va_start(args, format);
-	text = format_message(format, args);
+	complain(format, args, false);
 	va_end(args);
-	complain(text);
-	free(text);
 }
 
 void die(const char *format, ...)
 {
 	va_list args;
-	char *text;
 
 	va_start(args, format);
-	text = format_message(format, args);
+	complain(format, args, true);
 	va_end(args);
-	fail(text);
 	exit(exit_failed);
 }
 
 void die_usage(const char *format, ...)
 {
 	va_list args;
-	char *text;
 
 	va_start(args, format);
-	text = format_message(format, args);
+	complain(format, args, true);
 	va_end(args);
-	fail(text);
 	fprintf(stderr, "See gmem%s%s --help.\n", command_name ? " " : "", command_name ?: "");
 	exit(exit_usage);
 }

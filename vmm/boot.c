@@ -230,27 +230,22 @@ int boot_load(struct vmm *vmm, const struct boot *boot)
 	return ret;
 }
 
+static struct kvm_segment flat_segment(uint16_t selector, uint8_t type)
+{
+	return (struct kvm_segment) {
+		.limit = 0xffffffff,
+		.selector = selector,
+		.type = type,
+		.present = 1,
+		.s = 1,
+		.g = 1,
+	};
+}
+
 /* As the boot protocol wants the first processor: long mode, flat segments. */
 int boot_set_registers(struct vmm *vmm, int vcpu_fd)
 {
-	struct kvm_segment data = {
-		.limit = 0xffffffff,
-		.selector = SELECTOR_DATA,
-		.type = 3,
-		.present = 1,
-		.s = 1,
-		.db = 1,
-		.g = 1,
-	};
-	struct kvm_segment code = {
-		.limit = 0xffffffff,
-		.selector = SELECTOR_CODE,
-		.type = 11,
-		.present = 1,
-		.s = 1,
-		.l = 1,
-		.g = 1,
-	};
+	struct kvm_segment data = flat_segment(SELECTOR_DATA, 3);
 	struct kvm_regs regs = {
 		.rip = vmm->entry,
 		.rsi = LOW_ADDRESS(zero_page),
@@ -262,7 +257,9 @@ int boot_set_registers(struct vmm *vmm, int vcpu_fd)
 	if (ioctl(vcpu_fd, KVM_GET_SREGS, &sregs))
 		return vmm_fail(vmm, "KVM_GET_SREGS: %m");
 
-	sregs.cs = code;
+	data.db = 1;
+	sregs.cs = flat_segment(SELECTOR_CODE, 11);
+	sregs.cs.l = 1;
 	sregs.ds = sregs.es = sregs.fs = sregs.gs = sregs.ss = data;
 	sregs.gdt.base = LOW_ADDRESS(gdt);
 	sregs.gdt.limit = SELECTOR_DATA + 7;

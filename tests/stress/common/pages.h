@@ -70,11 +70,6 @@ static inline bool tag_is(u64 tag, u64 magic, u64 index)
 	return tag >> 48 == magic && (tag >> 32 & 0xffff) == (index & 0xffff);
 }
 
-static inline unsigned int tag_who(u64 tag)
-{
-	return tag >> 24 & 0xff;
-}
-
 static inline void fill_page(u64 *page, u64 tag)
 {
 	unsigned int i;
