@@ -165,7 +165,7 @@ int image_open(struct vmm *vmm, const char *path, const struct snapshot *snapsho
 
 	if (fd < 0)
 		return vmm_fail(vmm, "cannot read %s: %m", path);
-	if (image_is_zstd(fd) || !check_raw(vmm, path, fd, snapshot))
+	if (!memory_allowed(vmm, snapshot->pages) && (image_is_zstd(fd) || !check_raw(vmm, path, fd, snapshot)))
 		return fd;
 	close(fd);
 	return -1;

@@ -2,6 +2,8 @@
 /* Guest memory: one guest_memfd, populated by libgmem. */
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -46,6 +48,40 @@ void memory_destroy(struct vmm *vmm)
 		munmap(mem->nothing, mem->size);
 	if (mem->fd >= 0)
 		close(mem->fd);
+}
+
+/* What the memory cgroups that we are in allow, in bytes. */
+static uint64_t cgroup_limit(void)
+{
+	char group[4096] = "", path[sizeof(group) + 64], *end;
+	uint64_t limit = UINT64_MAX, max;
+	FILE *f = fopen("/proc/self/cgroup", "re");
+
+	if (!f)
+		return limit;
+	if (fscanf(f, "0::%4095[^\n]", group) != 1)
+		group[0] = 0;
+	fclose(f);
+	for (; (end = strrchr(group, '/')); *end = 0) {
+		snprintf(path, sizeof(path), "/sys/fs/cgroup%s/memory.max", group);
+		f = fopen(path, "re");
+		if (!f)
+			continue;
+		if (fscanf(f, "%" SCNu64, &max) == 1 && max < limit)
+			limit = max;
+		fclose(f);
+	}
+	return limit;
+}
+
+int memory_allowed(struct vmm *vmm, uint64_t pages)
+{
+	const uint64_t limit = cgroup_limit();
+
+	if (pages <= limit / PAGE_SIZE)
+		return 0;
+	return vmm_fail(vmm, "the memory cgroup allows %" PRIu64 " MiB (memory.max), the saved machine takes %" PRIu64,
+			limit >> 20, (pages >> 8) + 1);
 }
 
 /* Where the guest has what is at @offset of the file. */

@@ -11,6 +11,10 @@ int memory_add(struct vmm *vmm);
 int memory_add_absent(struct vmm *vmm, uint64_t slot_size);
 int memory_reveal(struct vmm *vmm, uint64_t offset);
 void memory_destroy(struct vmm *vmm);
+
+/* So many pages may be populated here: else the kernel would kill us halfway. */
+int memory_allowed(struct vmm *vmm, uint64_t pages);
+
 bool memory_offset(const struct memory *mem, uint64_t gpa, uint64_t *offset);
 int memory_put(struct vmm *vmm, uint64_t gpa, const void *bytes, size_t len, const char *what);
 int memory_put_file(struct vmm *vmm, uint64_t gpa, int fd, off_t pos, size_t len, const char *name);
