@@ -5,6 +5,8 @@
 # machine's sources and packages stay as they are. Source after lib.sh.
 
 suite=trixie
+# What configure_apt makes known: the kernels that the lab boots.
+apt_suite=$suite-backports apt_arch=amd64
 # shellcheck disable=SC2154 # $cache is lib.sh's
 state=$cache/apt
 
@@ -26,10 +28,10 @@ debian_sources() {
 	printf "deb ${keyring:+[signed-by=$keyring]} $uri %s main\n" "$@"
 }
 
-# Make apt-get and apt-cache use the lab's state, which knows the backports.
+# Make apt-get and apt-cache use the lab's state.
 configure_apt() {
 	local sources
-	sources=$(debian_sources $suite-backports) || exit
+	sources=$(debian_sources $apt_suite) || exit
 	mkdir -p "$state/lists/partial" "$state/archives/partial"
 	echo "$sources" >"$state/sources.list"
 	cat >"$state/apt.conf" <<-EOF
@@ -44,6 +46,8 @@ configure_apt() {
 		Acquire::Retries "2";
 		APT::Sandbox::User "root";
 		APT::Update::Error-Mode "any";
+		APT::Architecture "$apt_arch";
+		APT::Architectures "$apt_arch";
 	EOF
 	export APT_CONFIG=$state/apt.conf
 }

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154 # lib.sh sets $cache, $cross
 # How the lab calls Kbuild. Source after lib.sh.
 
 # In depend mode ccache doesn't preprocess each file first, which makes a build
 # that finds nothing in the cache a fifth longer.
-# shellcheck disable=SC2154 # $cache is lib.sh's
 export CCACHE_DIR=$cache/ccache CCACHE_MAXSIZE=5G CCACHE_NOHASHDIR=1 CCACHE_DEPEND=1
 # The same source gives the same kernel, bit for bit.
 export KBUILD_BUILD_TIMESTAMP='Thu Jan 1 00:00:00 UTC 2026' KBUILD_BUILD_USER=gmem KBUILD_BUILD_HOST=lab KBUILD_BUILD_VERSION=1
@@ -15,11 +14,11 @@ export KBUILD_BUILD_TIMESTAMP='Thu Jan 1 00:00:00 UTC 2026' KBUILD_BUILD_USER=gm
 kbuild() {
 	local tree=$1
 	shift
-	make -C "$tree" O="$tree/obj" ARCH=x86 CC="ccache gcc" HOSTCC="ccache gcc" "$@"
+	make -C "$tree" O="$tree/obj" CROSS_COMPILE="$cross" CC="ccache ${cross}gcc" HOSTCC="ccache gcc" "$@"
 }
 
 # configure TREE PROFILES [ARG]...: tinyconfig and what kernel/config says of each of
-# PROFILES, e.g. "base debug". Fails, and says so, when a setting did not survive.
+# PROFILES, e.g. "base arch/x86 debug". Fails, and says so, when a setting did not survive.
 configure() {
 	local tree=$1 profiles=$2 profile fragments=() lost
 	shift 2

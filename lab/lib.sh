@@ -10,7 +10,6 @@ export LC_ALL=C
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 
 me=lab/${0##*/}
-# shellcheck disable=SC2034 # used by the scripts that source this
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 cache=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/gmem
 
@@ -62,4 +61,18 @@ prune() {
 		done
 }
 
+# for_arch NAME: the lab's machine, its kernel and its programs are x86's or arm64's: what
+# differs is in lab/arch. ARCH of the environment says which, else it is this machine's.
+for_arch() {
+	[[ -f $root/lab/arch/$1 ]] || die "no architecture $1: there is $(cd "$root/lab/arch" && echo *)"
+	export ARCH=$1
+	# shellcheck source=lab/arch/x86
+	. "$root/lab/arch/$1"
+	# shellcheck disable=SC2034 # used by the scripts that source this
+	[[ $ARCH != "$host" ]] || cross=	# this machine's own compiler
+}
+
 seconds_since() { echo $((SECONDS - $1)) s; }
+
+host=$(uname -m | sed 's/x86_64/x86/; s/aarch64/arm64/')
+for_arch "${ARCH:-$host}"

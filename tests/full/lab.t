@@ -32,7 +32,7 @@ nothing_left() { [[ -z $(find "$tmp/cache" -name '.partial*') ]]; }
 
 # -- the scripts -------------------------------------------------------------
 
-scripts=(packages fetch tree debian stock accel build boot selftests)
+scripts=(packages fetch tree debian foreign stock accel build boot selftests)
 
 helps_on_a_screen() {
 	local help
