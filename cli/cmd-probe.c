@@ -28,6 +28,7 @@ static bool can_write(const char *method)
  */
 static const char *way_to_write(const char *release)
 {
+#ifdef __x86_64__
 	unsigned int major, minor;
 	char file[128];
 
@@ -40,6 +41,10 @@ static const char *way_to_write(const char *release)
 	if (access(file, F_OK))
 		return "write() comes to this kernel with the package gmem-dkms (see its README.Debian)";
 	return "gmem-dkms has built KVM with write() for this kernel: load that, or reboot (see its README.Debian)";
+#else
+	(void)release;
+	return "write() needs a kernel that is built with this project's patches: KVM is no module here";
+#endif
 }
 
 static void print_json(const char *release, const struct gmem_probe *probe, const char *method)

@@ -92,7 +92,11 @@ static void why_no_kvm(char *why, size_t size, int err)
 	const char *hint = "";
 
 	if (err == ENOENT)
+#ifdef __x86_64__
 		hint = ": is virtualization on, and the module kvm_intel or kvm_amd loaded?";
+#else
+		hint = ": has the kernel been started at EL2?";
+#endif
 	else if (err == EACCES || err == EPERM)
 		hint = ": is this user in the group kvm?";
 	else if (err == EBUSY)

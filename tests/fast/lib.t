@@ -15,10 +15,11 @@ check "it builds, by gcc and clang, for musl and arm64, with no warning" lib/bui
 units gcc user
 units "ASan, UBSan" asan
 units musl musl
-units arm64 arm64 qemu-aarch64-static -L /usr/aarch64-linux-gnu
+foreign=(qemu-aarch64-static -L "$(ARCH=arm64 lab/foreign)")
+units arm64 arm64 "${foreign[@]}"
 for variant in musl arm64; do
 	run=()
-	[[ $variant != arm64 ]] || run=(qemu-aarch64-static -L /usr/aarch64-linux-gnu)
+	[[ $variant != arm64 ]] || run=("${foreign[@]}")
 	says "gmem, $variant" 0 "^gmem $(sed -n 's/^#define GMEM_VERSION\t\t*"\(.*\)"/\1/p' lib/gmem.h)" "${run[@]}" "build/$variant/cli/gmem" --version
 done
 
