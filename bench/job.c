@@ -9,9 +9,15 @@
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
-#include <x86intrin.h>
 
 #include "bench.h"
+
+#ifdef __x86_64__
+#include <x86intrin.h>
+#define MARK	"xchgw %%bx, %%bx"
+#else
+#define MARK	"nop"
+#endif
 
 /* Only the kernels of the bench profile have it. */
 #define ENGINE_PARAMETER	"/sys/module/kvm/parameters/gmem_engine"
@@ -39,16 +45,26 @@ static void engine_select(int engine)
 		err(EXIT_FAILURE, "cannot select engine %d by " ENGINE_PARAMETER, engine);
 }
 
-/*
- * Nanoseconds of wall time, or the processor's own count. Under QEMU's -icount
- * the time stamp counter goes up by one an instruction.
- */
+/* Under QEMU's -icount the time stamp counter goes up by one an instruction, as time does. */
+static uint64_t instructions(void)
+{
+#ifdef __x86_64__
+	return __rdtsc();
+#else
+	uint64_t ticks, hertz;
+
+	__asm__ volatile("isb; mrs %0, cntvct_el0; mrs %1, cntfrq_el0" : "=r"(ticks), "=r"(hertz));
+	return ticks * (1000000000 / hertz);
+#endif
+}
+
+/* Nanoseconds of wall time, or the processor's own count. */
 static uint64_t clock_read(enum clock clock)
 {
 	struct timespec ts;
 
 	if (clock == INSTRUCTIONS)
-		return __rdtsc();
+		return instructions();
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return ts.tv_sec * 1000000000ull + ts.tv_nsec;
@@ -135,7 +151,7 @@ static uint64_t run_threads(const struct method *method, const struct part *whol
 static void mark(enum clock clock)
 {
 	if (clock == INSTRUCTIONS)
-		__asm__ volatile("xchgw %%bx, %%bx" ::: "memory");
+		__asm__ volatile(MARK ::: "memory");
 }
 
 /* Returns what populating a new file took. */
