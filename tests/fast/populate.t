@@ -10,7 +10,9 @@ cd "$root"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-build=$(lib/build user)
+variant=user
+[[ ! $cross ]] || variant=$ARCH
+build=$(lib/build "$variant")
 lab/root "$work/root" "$build/cli/gmem" "$build/lib/tests/compare" zstd dd split head truncate
 
 # A dense image of 512 MiB, no two MiB of which are the same, and its beginning.

@@ -386,6 +386,11 @@ long model_bind(int slot, long place, long first, long pages)
 		if (other->pages && !other->stale &&
 		    first < other->first + other->pages && other->first < first + pages)
 			return -EEXIST;
+#ifdef __aarch64__
+	/* It has no userspace_addr to come from. */
+	if (!model_mapped())
+		return -EINVAL;
+#endif
 
 	model.slots[slot] = (struct slot) { .place = place, .first = first, .pages = pages };
 	return 0;

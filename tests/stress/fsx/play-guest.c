@@ -9,9 +9,10 @@
 
 #include "play.h"
 
-/* Two pages of plain guest memory: the code, at its end a command; the window. */
+/* Pages of plain guest memory: the code, at its end a command; the window; a page table. */
 #define CODE_GPA	0x1000
 #define WINDOW_GPA	0x2000
+#define TABLE_GPA	0x3000
 #define CODE_SLOT	31
 
 struct command {
@@ -22,12 +23,16 @@ static struct {
 	unsigned char code[PAGE - sizeof(struct command)];
 	struct command command;
 	unsigned char window[PAGE];
+	unsigned long table[PAGE / sizeof(long)];
 } *plain;
 
 _Static_assert(sizeof(struct command) == 12, "the guest looks for it at 0x1ff4");
 
-/* In flat 32-bit protected mode, without paging. Each round ends with an exit. */
+/* Each round ends with an exit. */
 extern const unsigned char guest_code[], guest_code_end[];
+
+#ifdef __x86_64__
+/* In flat 32-bit protected mode, without paging. */
 __asm__(
 	".pushsection .rodata\n"
 	".code32\n"
@@ -62,6 +67,63 @@ static void set_registers(void)
 	MUST(ioctl(world.vcpu, KVM_SET_REGS, &regs));
 }
 
+static bool has_left(void)
+{
+	return world.run->exit_reason == KVM_EXIT_IO;
+}
+#else
+/* At EL1. An exit is a store to where no memory is. */
+#define EXIT_GPA	0x20000000
+
+__asm__(
+	".pushsection .rodata\n"
+	"guest_code:\n"
+	"	mov	x3, #0x1ff4\n"
+	"	mov	x4, #0x20000000\n"
+	"1:	str	wzr, [x4]\n"
+	"	ldp	w0, w1, [x3]\n"
+	"	ldr	w2, [x3, #8]\n"
+	"2:	cbz	w2, 1b\n"
+	"	ldr	w5, [x0]\n"
+	"	str	w5, [x1]\n"
+	"	add	x0, x0, #4\n"
+	"	add	x1, x1, #4\n"
+	"	sub	w2, w2, #1\n"
+	"	b	2b\n"
+	"guest_code_end:\n"
+	".popsection\n"
+);
+
+static void set_register(unsigned long id, unsigned long value)
+{
+	struct kvm_one_reg reg = { .id = id, .addr = (unsigned long)&value };
+
+	MUST(ioctl(world.vcpu, KVM_SET_ONE_REG, &reg));
+}
+
+/* The first GiB is mapped as it is, cacheable: what it has is what we see. */
+static void set_registers(void)
+{
+	struct kvm_vcpu_init init;
+
+	MUST(ioctl(world.vm, KVM_ARM_PREFERRED_TARGET, &init));
+	MUST(ioctl(world.vcpu, KVM_ARM_VCPU_INIT, &init));
+	plain->table[0] = 1 << 10 | 3 << 8 | 1;	/* accessed, inner shareable, a block */
+	set_register(ARM64_SYS_REG(3, 0, 10, 2, 0), 0xff);	/* MAIR_EL1: write-back */
+	set_register(ARM64_SYS_REG(3, 0, 2, 0, 0), TABLE_GPA);	/* TTBR0_EL1 */
+	/* TCR_EL1: 39 bits, cacheable, no TTBR1 */
+	set_register(ARM64_SYS_REG(3, 0, 2, 0, 2), 1 << 23 | 3 << 12 | 1 << 10 | 1 << 8 | 25);
+	set_register(ARM64_SYS_REG(3, 0, 1, 0, 0), 0x30d01805);	/* SCTLR_EL1: all that must be, M, C, I */
+	set_register(KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE |
+		     KVM_REG_ARM_CORE_REG(regs.pc), CODE_GPA);
+}
+
+static bool has_left(void)
+{
+	return world.run->exit_reason == KVM_EXIT_MMIO && world.run->mmio.phys_addr == EXIT_GPA;
+}
+#endif
+
 /* To the guest's next exit for a command. */
 static long run_guest(void)
 {
@@ -74,24 +136,21 @@ static long run_guest(void)
 			return -EFAULT;
 		}
 
-		switch (world.run->exit_reason) {
-		case KVM_EXIT_IO:
+		if (has_left())
 			return ret;
-		case KVM_EXIT_MMIO:
-			ret = -ENXIO;
-			continue;
-		default:
+		if (world.run->exit_reason != KVM_EXIT_MMIO) {
 			fprintf(stderr, "KVM_RUN returns %ld, exit reason %u\n", err,
 				world.run->exit_reason);
 			exit(2);
 		}
+		ret = -ENXIO;
 	}
 }
 
 static void make_vcpu(void)
 {
 	struct kvm_userspace_memory_region region = {
-		.slot = CODE_SLOT, .guest_phys_addr = CODE_GPA, .memory_size = 2 * PAGE,
+		.slot = CODE_SLOT, .guest_phys_addr = CODE_GPA, .memory_size = sizeof(*plain),
 	};
 	long i;
 
