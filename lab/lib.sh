@@ -13,6 +13,19 @@ me=lab/${0##*/}
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 cache=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/gmem
 
+# Our series of patches, each on top of those before it: where they are under kernel/.
+# GMEM_SERIES names the last that a kernel shall have, if not all that modules can.
+series=(base large-folios)
+[[ " ${series[*]} " == *" ${GMEM_SERIES:=large-folios} "* ]] ||
+	{ echo "$me: GMEM_SERIES=$GMEM_SERIES: one of ${series[*]}" >&2; exit 125; }
+# wanted_series: those, in order.
+wanted_series() { printf '%s\n' "${series[@]}" | sed "/^$GMEM_SERIES\$/q"; }
+# series_dir NAME: where it is, relative to the root of the project.
+series_dir() { [[ $1 == base ]] && echo kernel || echo "kernel/$1"; }
+series_dirs() { wanted_series | while IFS= read -r name; do series_dir "$name"; done; }
+# patches: the patches of all those, in order.
+patches() { series_dirs | while IFS= read -r dir; do printf '%s\n' "$root/$dir"/patches-7.3/*.patch; done; }
+
 say() { printf '%s: %s\n' "$me" "$*" >&2; }
 die() { say "$@"; exit 125; }
 

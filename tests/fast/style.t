@@ -32,16 +32,16 @@ check_silent "clang-format: lib, cli and vmm" c_style
 # of ours are in directories that it has. UNKNOWN_COMMIT_ID asks for the history of
 # Linux, which a package of its source does not have.
 checkpatch() {
-	(cd "$pristine" && scripts/checkpatch.pl --strict --codespell --codespellfile="$series/dictionary" --terse --no-summary \
+	(cd "$pristine" && scripts/checkpatch.pl --strict --codespell --codespellfile="$mailed/dictionary" --terse --no-summary \
 		--ignore FILE_PATH_CHANGES,UNKNOWN_COMMIT_ID "$1")
 }
 pristine=$(lab/fetch)
-series=$(mktemp -d)
-trap 'rm -rf "$series"' EXIT
+mailed=$(mktemp -d)
+trap 'rm -rf "$mailed"' EXIT
 # iput() is a function of the kernel.
-grep -v '^iput->' /usr/lib/python3/dist-packages/codespell_lib/data/dictionary.txt >"$series/dictionary" || exit
-kernel/series "$series" >/dev/null || exit
-for patch in "$series"/0*.patch; do
+grep -v '^iput->' /usr/lib/python3/dist-packages/codespell_lib/data/dictionary.txt >"$mailed/dictionary" || exit
+kernel/series "$mailed" >/dev/null || exit
+for patch in "$mailed"/*/0*.patch; do
 	[[ $patch == *cover-letter* ]] || check_silent "checkpatch: ${patch##*/}" checkpatch "$patch"
 done
 

@@ -21,7 +21,7 @@ mkdir -p "$dir/share"
 tests/stress/compile "$dir/bin" inject write-{abi,source,pipe,wait,place,error,convert} upstream || exit
 
 upstream=(guest_memfd_test pre_fault_memory_test private_mem_conversions_test private_mem_kvm_exits_test)
-ours=(guest_memfd_write_test inject write-abi write-source write-pipe write-wait write-place write-error write-convert upstream)
+ours=(guest_memfd_write_test inject write-abi write-source write-pipe write-wait write-place write-error write-large write-convert upstream)
 adds=()
 for program in "${upstream[@]}" "${ours[@]}"; do
 	adds+=(--add "$(find "$selftests" "$dir/bin" -name "$program" -type f)")

@@ -19,7 +19,7 @@ rm -rf "$dir"
 mkdir -p "$dir"
 tests/stress/compile "$dir/bin" race || exit
 
-our_functions=$(sed -nE 's/^\+[a-z].*\<(kvm_gmem_[a-z_]+)\(.*/\1/p' kernel/patches-7.3/*.patch | sort -u | paste -sd '|')
+our_functions=$(patches | xargs sed -nE 's/^\+[a-z].*\<(kvm_gmem_[a-z_]+)\(.*/\1/p' | sort -u | paste -sd '|')
 
 # races: of a kernel's log, a line for each race that KCSAN reports: "ours" if either
 # of its stacks goes through a function of ours, and which functions it is between. An

@@ -742,7 +742,7 @@ TEST_F(file, seek_data_and_hole)
 	EXPECT_EQ(PG(11), RET(lseek(self->fd, PG(10), SEEK_HOLE)));
 
 	/* Allocated isn't populated, looked at is. */
-	EXPECT_EQ(0, preallocate(self->fd, PG(20), PG(2)));
+	EXPECT_EQ(0, preallocate(self->fd, PG(21), PG(2)));
 	EXPECT_EQ(-ENXIO, RET(lseek(self->fd, PG(11), SEEK_DATA)));
 	EXPECT_EQ(PG(20), RET(lseek(self->fd, PG(20), SEEK_HOLE)));
 	READ_ONCE(self->mem[21 * PAGE_WORDS]);

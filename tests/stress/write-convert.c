@@ -250,5 +250,7 @@ TEST_NOTHING_IS_LEFT(0)
 
 int main(int argc, char *argv[])
 {
+	/* What can be converted has single pages. */
+	set_folio_order(0);
 	return hostile_main(argc, argv, "write-convert");
 }

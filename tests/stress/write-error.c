@@ -14,20 +14,7 @@
 #include "common/offline.h"
 #include "common/writers.h"
 
-/* Returns the flags of /proc/kpageflags for a page of the file that is populated. */
-static u64 page_flags(const u64 *page)
-{
-	const int fd = open("/proc/kpageflags", O_RDONLY);
-	u64 pfn, flags;
-
-	READ_ONCE(*page);
-	pfn = page_frame(page);
-	TEST_ASSERT(pfn && pread(fd, &flags, sizeof(flags), pfn * sizeof(flags)) == sizeof(flags),
-		    "No flags of frame %llu, errno = %d", (unsigned long long)pfn, errno);
-	close(fd);
-	return flags;
-}
-
+/* Of a page of the file that is populated. */
 #define EXPECT_DIRTY(want, mem, index, what)					\
 	EXPECT_EQ(want, !!(page_flags((mem) + (index) * PAGE_WORDS) & BIT_ULL(KPF_DIRTY))) \
 		TH_LOG("page %lu, %s", (unsigned long)(index), what)

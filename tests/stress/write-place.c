@@ -83,11 +83,14 @@ static size_t nr_on_node(u64 *mem, size_t nr, int node)
 TEST_F(file, policy_interleave)
 {
 	const unsigned long both = node_mask[0] | node_mask[1];
+	const int fd = create_file_of_pages(self->vm, FILE_SIZE);
+	u64 *mem = map_file(fd, FILE_SIZE);
 
-	kvm_mbind(self->mem, FILE_SIZE, MPOL_INTERLEAVE, &both, MAXNODE, 0);
-	ASSERT_EQ(FILE_SIZE, RET(pwrite(self->fd, self->src, FILE_SIZE, 0)));
-	EXPECT_BYTES(self->mem, 0, self->src, FILE_SIZE);
-	EXPECT_EQ(NR_PAGES / 2, nr_on_node(self->mem, NR_PAGES, 1));
+	kvm_mbind(mem, FILE_SIZE, MPOL_INTERLEAVE, &both, MAXNODE, 0);
+	ASSERT_EQ(FILE_SIZE, RET(pwrite(fd, self->src, FILE_SIZE, 0)));
+	EXPECT_BYTES(mem, 0, self->src, FILE_SIZE);
+	EXPECT_EQ(NR_PAGES / 2, nr_on_node(mem, NR_PAGES, 1));
+	close(fd);
 }
 
 /*
@@ -183,7 +186,10 @@ TEST_F(file, first_node_in_pieces)
 		TH_LOG("on node 0: %zu written, %zu faulted in", nr_written, nr_faulted);
 }
 
-/* Room for some: as many of those that are written find a place there. */
+/*
+ * Room for some: as many of those that are written find a place there.  Large folios take
+ * a little more, see docs/decisions.md.
+ */
 TEST_F(file, first_node_full)
 {
 	u64 *written, *faulted;
@@ -199,7 +205,9 @@ TEST_F(file, first_node_full)
 	kvm_madvise(hog + size / 2, PG(PLACED_PAGES), MADV_DONTNEED);
 	TH_LOG("%ld MiB are free on node 0", node_meminfo(0, "MemFree") >> 20);
 
+	set_folio_order(0);
 	populate_both_ways(self, &written, &faulted);
+	set_folio_order(9);
 	nr_written = nr_on_node(written, PLACED_PAGES, 0);
 	nr_faulted = nr_on_node(faulted, PLACED_PAGES, 0);
 	TH_LOG("on node 0: %zu written, %zu faulted in, %ld MiB left", nr_written, nr_faulted,

@@ -264,21 +264,25 @@ TEST_F(file, position_is_exclusive)
 /* A write that waits for its source has put all before that into the file. */
 TEST_F(file, published_up_to_the_source_that_blocks)
 {
+	const int fd = create_file_of_pages(self->vm, FILE_SIZE);
+	u64 *mem = map_file(fd, FILE_SIZE);
 	u8 *src = map_anon(FILE_SIZE);
-	struct writing w = { .fd = self->fd, .src = src, .len = FILE_SIZE };
+	struct writing w = { .fd = fd, .src = src, .len = FILE_SIZE };
 	int uffd;
 
 	memcpy(src, self->src, FILE_SIZE);
 	uffd = block_pages(src + PG(150), 1);
 	start_writing(&w);
 	ASSERT_EQ(src + PG(150), next_blocked(uffd));
-	EXPECT_EQ(PG(150), RET(lseek(self->fd, 0, SEEK_HOLE)));
-	EXPECT_EQ(-ENXIO, RET(lseek(self->fd, PG(150), SEEK_DATA)));
-	EXPECT_PAGES(self->mem, 0, 150, 1, 1);
+	EXPECT_EQ(PG(150), RET(lseek(fd, 0, SEEK_HOLE)));
+	EXPECT_EQ(-ENXIO, RET(lseek(fd, PG(150), SEEK_DATA)));
+	EXPECT_PAGES(mem, 0, 150, 1, 1);
 	ASSERT_EQ(0, resolve_page(uffd, src + PG(150), self->src + PG(150)));
 	kvm_pthread_join(w.thread, NULL);
 	EXPECT_EQ(FILE_SIZE, w.ret);
-	EXPECT_PAGES(self->mem, 0, NR_PAGES, 1, 1);
+	EXPECT_PAGES(mem, 0, NR_PAGES, 1, 1);
+	close(uffd);
+	close(fd);
 }
 
 /* Nobody else is held up, and what was populated meanwhile is not overwritten. */

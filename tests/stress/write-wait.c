@@ -56,7 +56,7 @@ static bool is_stuck_in(pid_t pid, long nr)
 TEST_F(file, killed_behind_the_invalidate_lock)
 {
 	const size_t size = 16ul << 20;
-	const int fd = vm_create_guest_memfd(self->vm, size, WRITE_FLAGS);
+	const int fd = create_file_of_pages(self->vm, size);
 	pid_t slow, hole, writer;
 	struct memcg poor;
 	int status;
@@ -144,7 +144,7 @@ static long seek_in_child(int fd, u8 *src, bool killed)
 /* Much memory that is allocated and has no data takes long to search, unless killed. */
 TEST_F(file, killed_while_seeking)
 {
-	const int fd = vm_create_guest_memfd(self->vm, SPARSE_SIZE, WRITE_FLAGS);
+	const int fd = create_file_of_pages(self->vm, SPARSE_SIZE);
 	long whole = LONG_MAX, killed = LONG_MAX;
 	u8 *src = map_anon(PG(2));
 	int i;

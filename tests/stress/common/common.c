@@ -12,6 +12,8 @@
 #include <unistd.h>
 
 #include <linux/falloc.h>
+#include <linux/kernel-page-flags.h>
+#include <linux/sizes.h>
 
 #include "cgroup_util.h"
 #include "common.h"
@@ -24,7 +26,14 @@ void *map_anon(size_t size)
 
 u64 *map_file(int fd, size_t size)
 {
-	return kvm_mmap(size, PROT_READ | PROT_WRITE, MAP_SHARED, fd);
+	u8 *room = kvm_mmap(size + SZ_2M, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	u8 *mem = (u8 *)(((unsigned long)room + SZ_2M - 1) & -SZ_2M);
+
+	/* Aligned as the file is, for what can be mapped by huge pages. */
+	kvm_munmap(room, size + SZ_2M);
+	mem = mmap(mem, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, fd, 0);
+	TEST_ASSERT(mem != MAP_FAILED, "mmap() failed, errno = %d", errno);
+	return (u64 *)mem;
 }
 
 int create_memfd(const void *buf, size_t len)
@@ -75,6 +84,27 @@ int punch(int fd, off_t off, size_t len)
 int preallocate(int fd, off_t off, size_t len)
 {
 	return fallocate_retrying(fd, 0, off, len);
+}
+
+void set_folio_order(int order)
+{
+	FILE *f = fopen("/sys/module/kvm/parameters/gmem_folio_order", "w");
+
+	TEST_ASSERT(f || errno == ENOENT, "No kvm.gmem_folio_order, errno = %d", errno);
+	if (f) {
+		fprintf(f, "%d", order);
+		TEST_ASSERT(!fclose(f), "kvm.gmem_folio_order=%d: errno = %d", order, errno);
+	}
+}
+
+int create_file_of_pages(struct kvm_vm *vm, size_t size)
+{
+	int fd;
+
+	set_folio_order(0);
+	fd = vm_create_guest_memfd(vm, size, WRITE_FLAGS);
+	set_folio_order(9);
+	return fd;
 }
 
 void send_fd(int sock, int fd)
@@ -132,6 +162,38 @@ u64 page_frame(const void *page)
 		entry = 0;
 	close(fd);
 	return entry & ((1ull << 55) - 1);
+}
+
+static u64 frame_flags(u64 pfn)
+{
+	const int fd = open("/proc/kpageflags", O_RDONLY);
+	u64 flags;
+
+	TEST_ASSERT(pfn && pread(fd, &flags, sizeof(flags), pfn * sizeof(flags)) == sizeof(flags),
+		    "No flags of frame %llu, errno = %d", (unsigned long long)pfn, errno);
+	close(fd);
+	return flags;
+}
+
+u64 page_flags(const void *page)
+{
+	READ_ONCE(*(const char *)page);
+	return frame_flags(page_frame(page));
+}
+
+size_t folio_pages(const void *page)
+{
+	u64 pfn, nr = 1;
+
+	if (!(page_flags(page) & (BIT_ULL(KPF_COMPOUND_HEAD) | BIT_ULL(KPF_COMPOUND_TAIL))))
+		return 1;
+
+	pfn = page_frame(page);
+	while (frame_flags(pfn) & BIT_ULL(KPF_COMPOUND_TAIL))
+		pfn--;
+	while (frame_flags(pfn + nr) & BIT_ULL(KPF_COMPOUND_TAIL))
+		nr++;
+	return nr;
 }
 
 static void write_file(const char *path, const char *text)

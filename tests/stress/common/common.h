@@ -40,10 +40,22 @@ void send_fd(int sock, int fd);
 /* Returns -1 if the other end closes instead of sending one. */
 int recv_fd(int sock);
 
+/*
+ * Files created from then on have folios of up to that order, where the kernel has large
+ * ones.
+ */
+void set_folio_order(int order);
+/* A file of single pages, for tests that tell them from larger folios. */
+int create_file_of_pages(struct kvm_vm *vm, size_t size);
+
 u64 now_ms(void);
 
 /* The number of the page frame that is mapped there, 0 if none is. */
 u64 page_frame(const void *page);
+/* What /proc/kpageflags says of that page frame. */
+u64 page_flags(const void *page);
+/* How many pages the folio has that it is of. */
+size_t folio_pages(const void *page);
 
 /*
  * A memory cgroup for a test, within that of the whole program.  It's the one

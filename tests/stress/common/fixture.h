@@ -22,7 +22,9 @@
 #define TEST_TIMEOUT_DEFAULT	150
 
 /* More than a pipe holds, and than a node of the page cache. */
+#ifndef NR_PAGES
 #define NR_PAGES	200
+#endif
 #define FILE_SIZE	PG(NR_PAGES)
 
 /* What the kernel may keep for itself for a while, per test. */

@@ -116,6 +116,10 @@ struct model {
 	enum page_state state[MAX_PAGES];
 	/* Since it was a hole, by write() and its kin: it is dirty. */
 	bool written[MAX_PAGES];
+	/* May have become data as another page was touched, of the same folio or source. */
+	bool came_along[MAX_PAGES];
+	/* Punched while something held it: the memory may still be there. */
+	bool held[MAX_PAGES];
 	/* All zeros where it isn't data. */
 	unsigned char bytes[MAX_PAGES * PAGE];
 	struct slot slots[NR_SLOTS];
@@ -145,7 +149,7 @@ long model_may_write(long off, long len, long limit);
 long model_write(const struct iovec *iov, int nr, long off, long limit);
 long model_publishable(long off, long len);
 long model_publish(long off, const void *from, long len);
-long model_publish_overlapping(long off, long from, long len);
+long model_publish_overlapping(long off, long from, long len, const unsigned char *old);
 long model_publish_what_is_absent(long off, long from, long len);
 bool model_overwrites(void);
 long model_fallocate(long off, long len);

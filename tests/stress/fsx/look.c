@@ -157,8 +157,10 @@ static void look_by_mincore(long first, long last)
 	long page;
 
 	expect(0, play_incore_range(first, last - first + 1, in), "mincore()", "play_incore(0)");
+	/* It goes by folios: what was allocated or punched of one, only seeking tells. */
 	for (page = first; page <= last; page++)
-		if ((in[page - first] & 1) != (model.state[page] == DATA))
+		if (model.state[page] != ALLOCATED && !model.held[page] &&
+		    (in[page - first] & 1) != (model.state[page] == DATA))
 			expect(model.state[page] == DATA, in[page - first] & 1,
 			       "mincore() of a page", "play_incore(%ld)", page);
 }
@@ -182,9 +184,26 @@ static void look_at_pages(long first, long last, long guest_limit)
 	look_by_guest(first, last, guest_limit);
 }
 
+static void take_over_what_came_along(void)
+{
+	const int fd = any_fd();
+	long page, off;
+
+	for (page = 0; page < model.pages; page++) {
+		off = page * PAGE;
+		if (model.came_along[page] && model.state[page] != DATA &&
+		    play_seek(fd, off, SEEK_DATA) == off)
+			model.state[page] = DATA;
+		model.came_along[page] = false;
+	}
+	play_seek(fd, model.pos, SEEK_SET);
+}
+
 /* What it had to do with, and a page to each side. */
 void look_after_op(void)
 {
+	if (memchr(model.came_along, true, sizeof(model.came_along)))
+		take_over_what_came_along();
 	look_at_pages(model.first - 1, model.last + 1, model_readable() ? 0 : 2);
 	model.first = MAX_PAGES;
 	model.last = -2;

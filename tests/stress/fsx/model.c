@@ -57,6 +57,7 @@ bool model_overwrites(void)
 
 static void punch_page(long page)
 {
+	model.came_along[page] = model.held[page] = false;
 	model.written[page] = false;
 	if (model.state[page] == DATA)
 		zero_page(page);
@@ -98,6 +99,30 @@ static void concerns(long off, long len)
 	model.last = max(model.last, (off + len - 1) / PAGE);
 }
 
+static void populate(long off, long len)
+{
+	long page;
+
+	concerns(off, len);
+	for (page = off / PAGE; page <= (off + len - 1) / PAGE; page++)
+		model.state[page] = DATA;
+	model.modified = true;
+}
+
+/*
+ * Pages that were allocated together may be of one folio, and a mapping or a guest that
+ * touches one of them has all of it.  The kernel knows which; what it did is taken over.
+ */
+static void note_neighbours(long page)
+{
+	long i;
+
+	for (i = page; i >= 0 && model.state[i] == ALLOCATED; i--)
+		model.came_along[i] = true;
+	for (i = page; i < model.pages && model.state[i] == ALLOCATED; i++)
+		model.came_along[i] = true;
+}
+
 /* Somebody looks at the bytes: from then on it is data. */
 void model_touch(long off, long len)
 {
@@ -106,10 +131,10 @@ void model_touch(long off, long len)
 	if (len <= 0)
 		return;
 
-	concerns(off, len);
-	for (page = off / PAGE; page <= (off + len - 1) / PAGE; page++)
-		model.state[page] = DATA;
-	model.modified = true;
+	if (model_overwrites())
+		for (page = off / PAGE; page <= (off + len - 1) / PAGE; page++)
+			note_neighbours(page);
+	populate(off, len);
 }
 
 void model_store(long off, const void *from, long len)
@@ -214,7 +239,7 @@ long model_write(const struct iovec *iov, int nr, long off, long limit)
 	if (len < 0)
 		return len;
 
-	model_touch(off, len);
+	populate(off, len);
 	mark_written(off, len);
 	gather(model.bytes + off, iov, wrong("lost-page") && len > PAGE ? len - PAGE : len);
 	return len;
@@ -225,7 +250,8 @@ long model_publish(long off, const void *from, long len)
 {
 	len = model_publishable(off, len);
 	if (len > 0) {
-		model_store(off, from, len);
+		populate(off, len);
+		copy_bytes(model.bytes + off, from, len);
 		mark_written(off, len);
 	}
 	return len;
@@ -233,7 +259,8 @@ long model_publish(long off, const void *from, long len)
 
 /*
  * Write what the file itself has, where nothing is overwritten.  To read the source of a
- * page populates that, before it is known whether the page can be written.
+ * page populates that, before it is known whether the page can be written, and the source
+ * is read a folio ahead.
  */
 long model_publish_what_is_absent(long off, long from, long len)
 {
@@ -242,6 +269,10 @@ long model_publish_what_is_absent(long off, long from, long len)
 
 	if (model_publishable(off, 0) < 0)
 		return -EACCES;
+
+	concerns(from, len);
+	for (done = from / PAGE; done <= (from + len - 1) / PAGE; done++)
+		model.came_along[done] = true;
 
 	for (done = 0; done < len; done += PAGE) {
 		model_touch(from + done, PAGE);
@@ -254,21 +285,18 @@ long model_publish_what_is_absent(long off, long from, long len)
 }
 
 /*
- * Write what the file itself has, after the kernel did.  A page that is part of
+ * Write what the file itself has, or had, after the kernel did.  A page that is part of
  * the source may be read before or after it has been overwritten by the very same
  * call: both are right, what the kernel did is taken over.
  */
-long model_publish_overlapping(long off, long from, long len)
+long model_publish_overlapping(long off, long from, long len, const unsigned char *old)
 {
-	static unsigned char old[MAX_PAGES * PAGE];
 	const long in_page = from & (PAGE - 1);
 	unsigned char page[PAGE] __attribute__((aligned(8)));
 	long done, begin, end;
 	int choice;
 
-	model_touch(from, len);
-	copy_bytes(old, model.bytes + from, len);
-	model_touch(off, len);
+	populate(off, len);
 	mark_written(off, len);
 
 	for (done = 0; done < len; done += PAGE) {

@@ -244,11 +244,24 @@ static bool run_uring(const long *args)
 	return true;
 }
 
+/* What the pages had that a call is about to write elsewhere. */
+static unsigned char own_bytes[MAX_PAGES * PAGE];
+
+static void read_own_pages(long from, long len)
+{
+	model_touch(from, len);
+	copy_bytes(own_bytes, model.bytes + from, len);
+}
+
 static bool run_pwrite_map(const long *args)
 {
 	long want;
 
 	if (!is_open(args[0]) || !model_mapped() || !is_of_file(args[1], args[2]) || args[3] < 0)
+		return false;
+
+	/* How far ahead the source is read decides which page is populated already. */
+	if (!model_overwrites() && labs(args[1] - args[3]) < args[2] + PAGE)
 		return false;
 
 	want = model_may_write(args[3], args[2], NO_LIMIT);
@@ -257,8 +270,10 @@ static bool run_pwrite_map(const long *args)
 	else if (want > 0)
 		want = model_publishable(args[3], want);
 	result(want, play_pwrite_map(args[0], args[1], args[2], args[3]));
-	if (want > 0 && model_overwrites())
-		model_publish_overlapping(args[3], args[1], args[2]);
+	if (want > 0 && model_overwrites()) {
+		read_own_pages(args[1], args[2]);
+		model_publish_overlapping(args[3], args[1], args[2], own_bytes);
+	}
 	return true;
 }
 
@@ -451,28 +466,30 @@ static bool run_drain(const long *args)
 	return true;
 }
 
+static void punch_held_pages(long first, long nr)
+{
+	model_punch(first * PAGE, nr * PAGE);
+	while (nr--)
+		model.held[first + nr] = true;
+}
+
 /* @from and @len have been checked; the pipe refers to those pages. */
 static long splice_own_pages(long from, long len, long off, long punch)
 {
-	static unsigned char old[MAX_PAGES * PAGE];
 	const long whole = len / PAGE * PAGE;
 	long want;
 
 	if (!model_readable())
 		return -EFAULT;
 
-	model_touch(from, len);
-	if (punch) {
-		copy_bytes(old, model.bytes + from, len);
-		model_punch(from / PAGE * PAGE, pages_spanned(from, len) * PAGE);
-	}
+	read_own_pages(from, len);
+	if (punch)
+		punch_held_pages(from / PAGE, pages_spanned(from, len));
 
 	want = model_may_write(off, whole, NO_LIMIT);
 	if (model.flags & GUEST_MEMFD_FLAG_WRITE && !whole)
 		return -EINVAL;
-	if (want > 0)
-		want = punch ? model_publish(off, old, whole) : model_publishable(off, whole);
-	return want;
+	return want > 0 ? model_publishable(off, whole) : want;
 }
 
 static bool run_vmsplice_map(const long *args)
@@ -485,8 +502,8 @@ static bool run_vmsplice_map(const long *args)
 
 	want = splice_own_pages(args[1], args[2], args[3], args[4]);
 	result(want, play_vmsplice_map(args[0], args[1], args[2], args[3], args[4]));
-	if (want > 0 && !args[4])
-		model_publish_overlapping(args[3], args[1], want);
+	if (want > 0)
+		model_publish_overlapping(args[3], args[1], want, own_bytes);
 	return true;
 }
 

@@ -10,7 +10,7 @@
 #include "test_util.h"
 
 /* The file, in pages: small, so that everybody meets everybody. */
-#define NR_PAGES	384
+#define NR_PAGES	640
 /* What all writers can write at once: what a pipe holds by default. */
 #define DUEL_PAGES	16
 /* The longest write. */

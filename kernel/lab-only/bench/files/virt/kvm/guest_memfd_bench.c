@@ -127,7 +127,7 @@ static int kvm_gmem_loop_folio(struct inode *inode, pgoff_t index,
 		return -EACCES;
 	}
 
-	folio = kvm_gmem_get_folio(inode, index);
+	folio = kvm_gmem_get_folio(inode, index, 0);
 	if (IS_ERR(folio)) {
 		filemap_invalidate_unlock_shared(mapping);
 		return PTR_ERR(folio);
@@ -175,7 +175,7 @@ static unsigned int kvm_gmem_fill_single(struct inode *inode, pgoff_t index,
 	unsigned int i;
 
 	for (i = 0; i < nr; i++) {
-		folios[i] = kvm_gmem_fill_folio(inode, index + i, from);
+		folios[i] = kvm_gmem_fill_folio(inode, index + i, 0, from);
 		if (IS_ERR(folios[i]))
 			break;
 	}
@@ -238,7 +238,8 @@ static ssize_t kvm_gmem_batch(struct kiocb *iocb, struct iov_iter *from)
 			if (IS_ERR(folio)) {
 				ret = kvm_gmem_insert_folio(mapping, index + i, folios[i]);
 			} else {
-				ret = kvm_gmem_overwrite_folio(mapping, folio, folios[i]);
+				ret = kvm_gmem_overwrite_folio(mapping, folio, index + i,
+							       folios[i]);
 				folio_put(folio);
 			}
 			if (ret)

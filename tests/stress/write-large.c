@@ -1,0 +1,563 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Folios of more than one page: where they are had, that nothing but their effects tells
+ * them from single pages, and what becomes of one that somebody holds while pages are
+ * punched out of it.
+ */
+#include <linux/kernel-page-flags.h>
+
+#include "kselftest.h"
+#include "cgroup_util.h"
+#include "numaif.h"
+/* Blocks of what x86 and arm64 map at once, with pages of 4 KiB. */
+#define BLOCK		512ul
+#define NR_BLOCKS	3
+#define NR_PAGES	(NR_BLOCKS * BLOCK)
+
+#include "common/fixture.h"
+#include "common/offline.h"
+#include "common/uffd.h"
+
+static u64 *page_of(u64 *mem, size_t index)
+{
+	return mem + index * PAGE_WORDS;
+}
+
+static long write_pages(FIXTURE_DATA(file) *self, size_t index, size_t nr)
+{
+	return RET(pwrite(self->fd, self->src + PG(index), PG(nr), PG(index)));
+}
+
+/* How many of the pages the file has.  Those that were only allocated don't count. */
+static size_t nr_present(u64 *mem, size_t index, size_t nr)
+{
+	u8 vec[NR_PAGES];
+	size_t i, found = 0;
+
+	TEST_ASSERT(!mincore(page_of(mem, index), PG(nr), vec), "mincore() failed, errno = %d", errno);
+	for (i = 0; i < nr; i++)
+		found += vec[i] & 1;
+	return found;
+}
+
+#define EXPECT_HOLES(fd, nr, is_hole)						\
+	expect_holes(_metadata, __LINE__, fd, nr, is_hole)
+
+/* SEEK_DATA and SEEK_HOLE say so of every page. */
+static void expect_holes(struct __test_metadata *_metadata, int line, int fd, size_t nr,
+			 const bool *is_hole)
+{
+	size_t i;
+	long ret;
+
+	for (i = 0; i < nr; i++) {
+		ret = RET(lseek(fd, PG(i), is_hole[i] ? SEEK_HOLE : SEEK_DATA));
+		if (ret == (long)PG(i))
+			continue;
+		EXPECT_EQ(PG(i), ret)
+			TH_LOG("line %d: page %zu is %s", line, i, is_hole[i] ? "a hole" : "data");
+		return;
+	}
+}
+
+/* As aligned as the file and as long as the request allow. */
+TEST_F(file, as_large_as_can_be)
+{
+	size_t i, order;
+
+	ASSERT_EQ(FILE_SIZE, write_pages(self, 0, NR_PAGES));
+	for (i = 0; i < NR_PAGES; i += BLOCK)
+		EXPECT_EQ(BLOCK, folio_pages(page_of(self->mem, i + i % 7)));
+	EXPECT_PAGES(self->mem, 0, NR_PAGES, 1, 1);
+
+	/* From 1 on: 1, 2, 4, ... 256, and at its end 64, 16, 8 and 1. */
+	EXPECT_EQ(0, punch(self->fd, 0, FILE_SIZE));
+	EXPECT_EQ(PG(600), write_pages(self, 1, 600));
+	for (order = 0; order < 9; order++)
+		EXPECT_EQ(1 << order, folio_pages(page_of(self->mem, 1 << order)));
+	EXPECT_EQ(64, folio_pages(page_of(self->mem, BLOCK)));
+	EXPECT_EQ(16, folio_pages(page_of(self->mem, BLOCK + 64)));
+	EXPECT_EQ(8, folio_pages(page_of(self->mem, BLOCK + 80)));
+	EXPECT_EQ(1, folio_pages(page_of(self->mem, BLOCK + 88)));
+	EXPECT_PAGES(self->mem, 1, 600, 1, 1);
+	EXPECT_EQ(600, nr_present(self->mem, 0, NR_PAGES));
+}
+
+/* Allocating is the same, and what is there stays as it is. */
+TEST_F(file, allocated)
+{
+	const u64 one = 1;
+
+	EXPECT_EQ(PG(1), write_pages(self, BLOCK + 100, 1));
+	EXPECT_EQ(0, preallocate(self->fd, 0, FILE_SIZE));
+	EXPECT_EQ(PG(BLOCK + 100), RET(lseek(self->fd, 0, SEEK_DATA)));
+	EXPECT_EQ(PG(BLOCK + 101), RET(lseek(self->fd, PG(BLOCK + 100), SEEK_HOLE)));
+	EXPECT_PAGE(self->mem, BLOCK + 100, 1, 1);
+	EXPECT_EQ(1, folio_pages(page_of(self->mem, BLOCK + 100)));
+	EXPECT_EQ(64, folio_pages(page_of(self->mem, BLOCK)));
+
+	/* Pages that are written populate no others. */
+	EXPECT_EQ(PG(2), write_pages(self, 10, 2));
+	EXPECT_EQ(BLOCK, folio_pages(page_of(self->mem, 10)));
+	EXPECT_EQ(PG(10), RET(lseek(self->fd, 0, SEEK_DATA)));
+	EXPECT_EQ(PG(12), RET(lseek(self->fd, PG(10), SEEK_HOLE)));
+	EXPECT_EQ(PG(BLOCK), RET(lseek(self->fd, PG(12), SEEK_DATA)));
+
+	/* They stay allocated when one beside them goes. */
+	EXPECT_EQ(0, punch(self->fd, PG(20), PG(1)));
+	EXPECT_EQ(BLOCK - 1, nr_present(self->mem, 0, BLOCK));
+	EXPECT_PAGES(self->mem, 10, 2, 1, 1);
+	EXPECT_ZERO(self->mem, 0, 10);
+	EXPECT_ZERO(self->mem, 12, BLOCK - 12);
+
+	/* A page that is looked at populates the folio with zeros. */
+	page_of(self->mem, 2 * BLOCK + 5)[0] = one;
+	EXPECT_EQ(BLOCK, folio_pages(page_of(self->mem, 2 * BLOCK)));
+	EXPECT_EQ(one, page_of(self->mem, 2 * BLOCK + 5)[0]);
+	page_of(self->mem, 2 * BLOCK + 5)[0] = 0;
+	EXPECT_ZERO(self->mem, 2 * BLOCK, BLOCK);
+}
+
+/* Whole over whole, parts, and across folios. */
+TEST_F(file, overwritten)
+{
+	ASSERT_EQ(FILE_SIZE, write_pages(self, 0, NR_PAGES));
+	fill_pages(self->src, NR_PAGES, 0, 2, 1);
+	EXPECT_EQ(PG(BLOCK), write_pages(self, 0, BLOCK));
+	EXPECT_EQ(PG(BLOCK), write_pages(self, BLOCK + 3, BLOCK));
+	EXPECT_PAGES(self->mem, 0, BLOCK, 2, 1);
+	EXPECT_PAGES(self->mem, BLOCK, 3, 1, 1);
+	EXPECT_PAGES(self->mem, BLOCK + 3, BLOCK, 2, 1);
+	EXPECT_PAGES(self->mem, 2 * BLOCK + 3, BLOCK - 3, 1, 1);
+	EXPECT_EQ(BLOCK, folio_pages(page_of(self->mem, BLOCK)));
+
+	/* The source is the pages themselves, and pages beside them. */
+	EXPECT_EQ(FILE_SIZE, RET(pwrite(self->fd, self->mem, FILE_SIZE, 0)));
+	EXPECT_PAGES(self->mem, 0, BLOCK, 2, 1);
+	EXPECT_PAGES(self->mem, 2 * BLOCK + 3, BLOCK - 3, 1, 1);
+}
+
+/* Whatever page can't be read, the count is exact. */
+TEST_F(file, unreadable_source)
+{
+	const size_t bad[] = { 0, 1, 2, 63, 255, 256, 511, 512, 513, 1000, 1535 };
+	size_t i, n;
+
+	for (i = 0; i < ARRAY_SIZE(bad); i++) {
+		n = bad[i];
+		ASSERT_EQ(0, mprotect(self->src + PG(n), PG(1), PROT_NONE));
+		EXPECT_EQ(n ? (long)PG(n) : -EFAULT, write_pages(self, 0, NR_PAGES));
+		ASSERT_EQ(0, mprotect(self->src + PG(n), PG(1), PROT_READ | PROT_WRITE));
+		EXPECT_EQ(n, nr_present(self->mem, 0, NR_PAGES));
+		EXPECT_PAGES(self->mem, 0, n, 1, 1);
+		EXPECT_EQ(0, punch(self->fd, 0, FILE_SIZE));
+	}
+}
+
+/* It comes page by page, which nobody sees before all of a folio is there. */
+TEST_F(file, slow_source)
+{
+	struct writing w = { .fd = self->fd, .src = self->src, .len = PG(BLOCK) };
+	u8 *src = map_anon(PG(BLOCK));
+	const int uffd = block_pages(self->src, BLOCK);
+	size_t i;
+	u8 *page;
+
+	fill_pages(src, BLOCK, 0, 3, 1);
+	start_writing(&w);
+	for (i = 0; i < BLOCK; i++) {
+		page = next_blocked(uffd);
+		ASSERT_EQ(self->src + PG(i), page);
+		EXPECT_EQ(0, nr_present(self->mem, 0, BLOCK));
+		EXPECT_EQ(0, resolve_page(uffd, page, src + PG(i)));
+	}
+	pthread_join(w.thread, NULL);
+	EXPECT_EQ(PG(BLOCK), w.ret);
+	EXPECT_EQ(BLOCK, folio_pages(page_of(self->mem, 0)));
+	EXPECT_PAGES(self->mem, 0, BLOCK, 3, 1);
+	close(uffd);
+}
+
+/* Where some pages are there already, whoever put them. */
+TEST_F(file, among_others)
+{
+	size_t i;
+
+	for (i = 0; i < NR_PAGES; i += 1 + i % 61)
+		ASSERT_EQ(PG(1), write_pages(self, i, 1));
+	READ_ONCE(page_of(self->mem, 700)[0]);
+	EXPECT_EQ(0, preallocate(self->fd, PG(1000), PG(24)));
+	fill_pages(self->src, NR_PAGES, 0, 2, 1);
+	EXPECT_EQ(FILE_SIZE, write_pages(self, 0, NR_PAGES));
+	EXPECT_PAGES(self->mem, 0, NR_PAGES, 2, 1);
+	EXPECT_EQ(NR_PAGES, nr_present(self->mem, 0, NR_PAGES));
+}
+
+/* -- holes ---------------------------------------------------------------- */
+
+/* Have the pages pinned for as long as the pipe has them.  Returns its ends. */
+static void hold_page(u64 *page, int pipefd[2])
+{
+	struct iovec iov = { page, PAGE_BYTES };
+
+	TEST_ASSERT(!pipe(pipefd), "pipe() failed, errno = %d", errno);
+	TEST_ASSERT_EQ(vmsplice(pipefd[1], &iov, 1, 0), (ssize_t)PAGE_BYTES);
+}
+
+static void let_go(int pipefd[2])
+{
+	close(pipefd[0]);
+	close(pipefd[1]);
+}
+
+/* What a folio may be like before pages are punched out of it. */
+enum before { WRITTEN, ONLY_READ, ALLOCATED, NR_BEFORE };
+
+static void make_folios(struct __test_metadata *_metadata, FIXTURE_DATA(file) *self,
+			enum before before)
+{
+	EXPECT_EQ(0, punch(self->fd, 0, FILE_SIZE));
+	if (before == WRITTEN) {
+		ASSERT_EQ(FILE_SIZE, write_pages(self, 0, NR_PAGES));
+	} else {
+		ASSERT_EQ(0, preallocate(self->fd, 0, FILE_SIZE));
+		if (before == ONLY_READ)
+			EXPECT_ZERO(self->mem, 0, NR_PAGES);
+	}
+}
+
+static const struct range {
+	size_t start, end;
+} ranges[] = {
+	{ 0, 1 }, { 511, 512 }, { 100, 101 }, { 1, 511 }, { 0, 256 }, { 256, 512 },
+	{ 300, 700 }, { 0, 513 }, { 511, 1025 }, { 5, 1531 }, { 1024, 1536 },
+};
+
+/*
+ * Outside everything is as it was, inside are holes, and the memory is free unless
+ * somebody holds it.
+ */
+static void check_holes(struct __test_metadata *_metadata, FIXTURE_DATA(file) *self,
+			enum before before, bool held, struct range r)
+{
+	bool is_hole[NR_PAGES];
+	size_t i;
+
+	for (i = 0; i < NR_PAGES; i++)
+		is_hole[i] = before == ALLOCATED || (i >= r.start && i < r.end);
+	EXPECT_HOLES(self->fd, NR_PAGES, is_hole);
+
+	if (!held)
+		EXPECT_EQ(0, nr_present(self->mem, r.start, r.end - r.start));
+	if (before != ALLOCATED) {
+		EXPECT_EQ(r.start, nr_present(self->mem, 0, r.start));
+		EXPECT_EQ(NR_PAGES - r.end, nr_present(self->mem, r.end, NR_PAGES - r.end));
+	}
+
+	if (before == WRITTEN) {
+		EXPECT_PAGES(self->mem, 0, r.start, 1, 1);
+		EXPECT_PAGES(self->mem, r.end, NR_PAGES - r.end, 1, 1);
+	}
+	EXPECT_ZERO(self->mem, r.start, r.end - r.start);
+	for (i = r.start; i < r.end; i++)
+		is_hole[i] = false;
+	if (before != ALLOCATED)
+		EXPECT_HOLES(self->fd, NR_PAGES, is_hole);
+}
+
+TEST_F(file, holes)
+{
+	enum before before;
+	size_t i;
+
+	for (before = 0; before < NR_BEFORE; before++) {
+		for (i = 0; i < ARRAY_SIZE(ranges); i++) {
+			make_folios(_metadata, self, before);
+			EXPECT_EQ(0, punch(self->fd, PG(ranges[i].start),
+					   PG(ranges[i].end - ranges[i].start)));
+			check_holes(_metadata, self, before, false, ranges[i]);
+		}
+	}
+}
+
+/* A page of each folio is held, in the hole or beside it. */
+TEST_F(file, holes_in_held_folios)
+{
+	int pipes[NR_BLOCKS][2];
+	enum before before;
+	size_t i, b;
+
+	for (before = 0; before < ALLOCATED; before++) {
+		for (i = 0; i < ARRAY_SIZE(ranges); i++) {
+			make_folios(_metadata, self, before);
+			for (b = 0; b < NR_BLOCKS; b++)
+				hold_page(page_of(self->mem, b * BLOCK + (i & 1 ? 0 : 300)), pipes[b]);
+			EXPECT_EQ(0, punch(self->fd, PG(ranges[i].start),
+					   PG(ranges[i].end - ranges[i].start)));
+			check_holes(_metadata, self, before, true, ranges[i]);
+			for (b = 0; b < NR_BLOCKS; b++)
+				let_go(pipes[b]);
+		}
+	}
+}
+
+/* The memory is free as soon as the folio can be split, or has nothing left in it. */
+TEST_F(file, holes_are_freed_later)
+{
+	int pipefd[2];
+	size_t i;
+
+	ASSERT_EQ(FILE_SIZE, write_pages(self, 0, NR_PAGES));
+	hold_page(page_of(self->mem, 7), pipefd);
+	EXPECT_EQ(0, punch(self->fd, PG(100), PG(50)));
+	EXPECT_EQ(0, punch(self->fd, PG(200), PG(1)));
+	EXPECT_EQ(NR_PAGES, nr_present(self->mem, 0, NR_PAGES));
+	let_go(pipefd);
+	EXPECT_EQ(0, punch(self->fd, PG(300), PG(1)));
+	EXPECT_EQ(NR_PAGES - 52, nr_present(self->mem, 0, NR_PAGES));
+	EXPECT_PAGES(self->mem, 0, 100, 1, 1);
+	EXPECT_PAGES(self->mem, 301, NR_PAGES - 301, 1, 1);
+
+	hold_page(page_of(self->mem, BLOCK + 7), pipefd);
+	for (i = 0; i < BLOCK; i++) {
+		EXPECT_EQ(BLOCK, nr_present(self->mem, BLOCK, BLOCK));
+		EXPECT_EQ(0, punch(self->fd, PG(BLOCK + (i * 5) % BLOCK), PG(1)));
+	}
+	EXPECT_EQ(0, nr_present(self->mem, BLOCK, BLOCK));
+	EXPECT_ZERO(self->mem, BLOCK, BLOCK);
+	EXPECT_PAGES(self->mem, 2 * BLOCK, BLOCK, 1, 1);
+	let_go(pipefd);
+}
+
+/* A hole in a folio is as good as one in the file. */
+TEST_F(file, holes_are_filled)
+{
+	const int fd = vm_create_guest_memfd(self->vm, FILE_SIZE,
+					     WRITE_FLAGS | GUEST_MEMFD_FLAG_NO_OVERWRITE);
+	u64 *mem = map_file(fd, FILE_SIZE);
+	bool is_hole[NR_PAGES] = {};
+	int pipefd[2];
+
+	ASSERT_EQ(FILE_SIZE, RET(pwrite(fd, self->src, FILE_SIZE, 0)));
+	EXPECT_EQ(BLOCK, folio_pages(mem));
+	hold_page(mem, pipefd);
+	EXPECT_EQ(0, punch(fd, PG(10), PG(10)));
+	memset(is_hole + 10, true, 10);
+	EXPECT_HOLES(fd, NR_PAGES, is_hole);
+
+	/* By the three who can, one page each. */
+	fill_pages(self->src, NR_PAGES, 0, 2, 1);
+	EXPECT_EQ(PG(1), RET(pwrite(fd, self->src + PG(12), PG(1), PG(12))));
+	EXPECT_EQ(0, page_of(mem, 14)[5]);
+	page_of(mem, 16)[GUEST_WORD] = store_tag(16, 1, 1);
+	is_hole[12] = is_hole[14] = is_hole[16] = false;
+	EXPECT_HOLES(fd, NR_PAGES, is_hole);
+	EXPECT_PAGE(mem, 12, 2, 1);
+	EXPECT_ZERO(mem, 14, 1);
+	EXPECT_EQ(store_tag(16, 1, 1), page_of(mem, 16)[GUEST_WORD]);
+
+	/* Populated once, and no more than that. */
+	EXPECT_EQ(-EEXIST, RET(pwrite(fd, self->src, PG(1), 0)));
+	EXPECT_EQ(-EEXIST, RET(pwrite(fd, self->src + PG(14), PG(1), PG(14))));
+	EXPECT_EQ(-EEXIST, RET(pwrite(fd, self->src + PG(16), PG(1), PG(16))));
+	EXPECT_EQ(PG(2), RET(pwrite(fd, self->src + PG(10), PG(4), PG(10))));
+	EXPECT_EQ(PG(3), RET(pwrite(fd, self->src + PG(17), PG(100), PG(17))));
+	EXPECT_PAGES(mem, 10, 3, 2, 1);
+	EXPECT_PAGES(mem, 17, 3, 2, 1);
+	EXPECT_PAGES(mem, 20, NR_PAGES - 20, 1, 1);
+
+	/* Punched again, a page with a hole in its past has none in its future. */
+	EXPECT_EQ(0, punch(fd, PG(10), PG(4)));
+	let_go(pipefd);
+	EXPECT_EQ(0, punch(fd, 0, FILE_SIZE));
+	EXPECT_EQ(0, nr_present(mem, 0, NR_PAGES));
+	ASSERT_EQ(FILE_SIZE, RET(pwrite(fd, self->src, FILE_SIZE, 0)));
+	EXPECT_PAGES(mem, 0, NR_PAGES, 2, 1);
+	kvm_munmap(mem, FILE_SIZE);
+	close(fd);
+}
+
+/* What a hold on a page sees of it is none of the file's any more, once it is whole again. */
+TEST_F(file, overwriting_held_holes)
+{
+	int pipefd[2];
+
+	ASSERT_EQ(FILE_SIZE, write_pages(self, 0, NR_PAGES));
+	hold_page(page_of(self->mem, 9), pipefd);
+	EXPECT_EQ(0, punch(self->fd, PG(8), PG(300)));
+	fill_pages(self->src, NR_PAGES, 0, 2, 1);
+	EXPECT_EQ(FILE_SIZE, write_pages(self, 0, NR_PAGES));
+	EXPECT_PAGES(self->mem, 0, NR_PAGES, 2, 1);
+	EXPECT_EQ(-ENXIO, RET(lseek(self->fd, FILE_SIZE, SEEK_DATA)));
+	EXPECT_EQ(FILE_SIZE, RET(lseek(self->fd, 0, SEEK_HOLE)));
+	let_go(pipefd);
+}
+
+/* -- memory errors ---------------------------------------------------------- */
+
+#define NR_LOST		2
+
+static volatile int nr_sigbus;
+
+static void on_sigbus(int sig)
+{
+	nr_sigbus++;
+}
+
+TEST_F(file, one_bad_page)
+{
+	int pipefd[2], held;
+
+	/* A folio that cannot be split is an error that is not recovered from. */
+	signal(SIGBUS, on_sigbus);
+	for (held = 0; held < 2; held++) {
+		ASSERT_EQ(FILE_SIZE, write_pages(self, 0, NR_PAGES));
+		if (held)
+			hold_page(page_of(self->mem, 20), pipefd);
+		READ_ONCE(page_of(self->mem, 5)[0]);
+		madvise(page_of(self->mem, 5), PG(1), MADV_HWPOISON);
+		EXPECT_EQ(held, nr_sigbus);
+		EXPECT_PAGES(self->mem, 0, 5, 1, 1);
+		EXPECT_PAGES(self->mem, 6, NR_PAGES - 6, 1, 1);
+
+		fill_pages(self->src, NR_PAGES, 0, 2, 1);
+		EXPECT_EQ(PG(5), write_pages(self, 0, NR_PAGES));
+		EXPECT_EQ(-EHWPOISON, write_pages(self, 5, 1));
+		EXPECT_EQ(PG(NR_PAGES - 6), write_pages(self, 6, NR_PAGES - 6));
+		EXPECT_PAGES(self->mem, 0, 5, 2, 1);
+		EXPECT_PAGES(self->mem, 6, NR_PAGES - 6, 2, 1);
+		fill_pages(self->src, NR_PAGES, 0, 1, 1);
+
+		if (held)
+			let_go(pipefd);
+		EXPECT_EQ(0, punch(self->fd, PG(5), PG(1)));
+		EXPECT_EQ(PG(BLOCK), write_pages(self, 0, BLOCK));
+		EXPECT_PAGES(self->mem, 0, BLOCK, 1, 1);
+		EXPECT_EQ(0, punch(self->fd, 0, FILE_SIZE));
+	}
+}
+
+TEST_F(file, soft_offline)
+{
+	if (access(SOFT_OFFLINE, W_OK))
+		SKIP(return, "the kernel has no soft_offline_page");
+
+	ASSERT_EQ(FILE_SIZE, write_pages(self, 0, NR_PAGES));
+	EXPECT_GT(0, soft_offline(page_of(self->mem, 33)));
+	EXPECT_EQ(FILE_SIZE, RET(lseek(self->fd, 0, SEEK_HOLE)));
+	EXPECT_PAGES(self->mem, 0, NR_PAGES, 1, 1);
+}
+
+/* Nobody moves them, but everybody tries. */
+TEST_F(file, compaction)
+{
+	const int compact = open("/proc/sys/vm/compact_memory", O_WRONLY);
+
+	ASSERT_EQ(FILE_SIZE, write_pages(self, 0, NR_PAGES));
+	EXPECT_EQ(0, punch(self->fd, PG(3), PG(200)));
+	EXPECT_EQ(1, write(compact, "1", 1));
+	EXPECT_PAGES(self->mem, 0, 3, 1, 1);
+	EXPECT_PAGES(self->mem, 203, NR_PAGES - 203, 1, 1);
+	close(compact);
+}
+
+/* -- who pays, and where ------------------------------------------------------ */
+
+static int write_at_limit(FIXTURE_DATA(file) *self, struct memcg *poor, size_t overwritten)
+{
+	FILE *f = fopen("/proc/self/oom_score_adj", "w");
+	long ret;
+
+	fprintf(f, "-1000");
+	if (fclose(f) || memcg_enter(poor))
+		return 1;
+	if (cg_write_numeric(poor->path, "memory.max",
+			     cg_read_long(poor->path, "memory.current") + PG(300)))
+		return 2;
+	/* A block is too much, single pages are had to the last. */
+	ret = RET(pwrite(self->fd, self->src, PG(BLOCK), 0));
+	ksft_print_msg("%ld pages\n", ret / (long)PAGE_BYTES);
+	if (ret < (long)PG(150) || ret >= (long)PG(BLOCK))
+		return 3;
+	/* What is there can be written whoever has paid for it. */
+	return write_pages(self, BLOCK, overwritten) == (long)PG(overwritten) ? 0 : 4;
+}
+
+TEST_F(file, group_at_its_limit)
+{
+	struct memcg poor;
+	pid_t pid;
+
+	ASSERT_EQ(PG(2 * BLOCK), write_pages(self, BLOCK, 2 * BLOCK));
+	ASSERT_EQ(0, memcg_create(&poor, &program_cg, "poor"));
+	cg_write(poor.path, "memory.swap.max", "0");
+	pid = fork_child();
+	if (!pid)
+		_exit(write_at_limit(self, &poor, 2 * BLOCK));
+	EXPECT_EQ(0, wait_for(pid));
+	EXPECT_EQ(0, punch(self->fd, 0, FILE_SIZE));
+	EXPECT_EQ(0, memcg_settle(&poor, SLACK));
+	EXPECT_EQ(0, memcg_destroy(&poor));
+}
+
+static int node_of(void *page)
+{
+	int status;
+
+	READ_ONCE(*(char *)page);
+	kvm_move_pages(0, 1, &page, NULL, &status, 0);
+	return status;
+}
+
+/* A policy holds for the pages that it was set for, neither fewer nor more. */
+TEST_F(file, policy_within_a_block)
+{
+	const unsigned long nodes[] = { BIT(0), BIT(1) };
+	size_t i;
+
+	if (!is_multi_numa_node_system())
+		SKIP(return, "fewer than two NUMA nodes");
+
+	kvm_mbind(self->mem, PG(BLOCK), MPOL_BIND, &nodes[1], BITS_PER_LONG, 0);
+	ASSERT_EQ(PG(BLOCK), write_pages(self, 0, BLOCK));
+	EXPECT_EQ(BLOCK, folio_pages(self->mem));
+	EXPECT_EQ(1, node_of(self->mem));
+
+	kvm_mbind(page_of(self->mem, BLOCK + 96), PG(32), MPOL_BIND, &nodes[1], BITS_PER_LONG, 0);
+	kvm_set_mempolicy(MPOL_BIND, &nodes[0], BITS_PER_LONG);
+	ASSERT_EQ(PG(2 * BLOCK), write_pages(self, BLOCK, 2 * BLOCK));
+	for (i = BLOCK; i < NR_PAGES; i++)
+		EXPECT_EQ(i >= BLOCK + 96 && i < BLOCK + 128, node_of(page_of(self->mem, i)))
+			TH_LOG("page %zu", i);
+	EXPECT_EQ(32, folio_pages(page_of(self->mem, BLOCK + 96)));
+	EXPECT_PAGES(self->mem, 0, NR_PAGES, 1, 1);
+}
+
+/* The switch is for files that are created from then on. */
+TEST_F(file, parameter)
+{
+	const int orders[] = { 0, 4, 9, 30 };
+	const size_t want[] = { 1, 16, BLOCK, BLOCK };
+	size_t i;
+	u64 *mem;
+	int fd;
+
+	for (i = 0; i < ARRAY_SIZE(orders); i++) {
+		set_folio_order(orders[i]);
+		fd = vm_create_guest_memfd(self->vm, FILE_SIZE, WRITE_FLAGS);
+		mem = map_file(fd, FILE_SIZE);
+		EXPECT_EQ(FILE_SIZE, RET(pwrite(fd, self->src, FILE_SIZE, 0)));
+		EXPECT_EQ(want[i], folio_pages(page_of(mem, BLOCK)));
+		EXPECT_PAGES(mem, 0, NR_PAGES, 1, 1);
+		kvm_munmap(mem, FILE_SIZE);
+		close(fd);
+	}
+	set_folio_order(9);
+}
+
+TEST_NOTHING_IS_LEFT(NR_LOST)
+
+int main(int argc, char *argv[])
+{
+	return hostile_main(argc, argv, "write-large");
+}
