@@ -32,6 +32,21 @@ relay() {
 	esac
 }
 
+# What write() promises, at length.
+write_programs=(write-abi write-source write-pipe write-error write-wait write-place)
+
+# at_length BOOT...: those programs, by BOOT, which is lab/boot or calls it. Two nodes that
+# are small enough to be filled. A boot each: pages with a memory error are not given back.
+at_length() {
+	local dir program
+	dir=$(mktemp -d)
+	tests/stress/compile "$dir" "${write_programs[@]}" || return
+	for program in "${write_programs[@]}"; do
+		relay "$program" "$@" --timeout 600 --numa 2 --mem 2G --add "$dir/$program" -- "/bin/$program"
+	done
+	rm -r "$dir"
+}
+
 # hostile PROFILE [OPTION]...: tests/stress/hostile-*.c on a kernel, with lab/boot's
 # OPTIONs. A write of as much as a call can take needs 5 GiB.
 hostile() {

@@ -41,14 +41,11 @@ for cpu in neoverse-n1 neoverse-n2 max; do
 		--add "$selftests/guest_memfd_test" --add "$selftests/guest_memfd_write_test" -- \
 		sh -ec 'grep -om 1 mops /proc/cpuinfo || [ $0 != max ]; /bin/guest_memfd_test; /bin/guest_memfd_write_test' "$cpu"
 done
-programs=(write-abi write-source write-pipe write-error write-wait write-place)
-tests/stress/compile "$work" "${programs[@]}" race || exit
-for program in "${programs[@]}"; do
-	relay "$program" boot --timeout 600 --numa 2 --mem 2G --add "$work/$program" -- "/bin/$program"
-done
+at_length boot || exit
 
 # -- races, hostile callers, random operations ----------------------------------
 
+tests/stress/compile "$work" race || exit
 relay race boot --timeout 300 --add "$work/race" -- /bin/race --seconds 20 --seed $((RANDOM + 1))
 hostile base --mem 5G
 says "50 000 operations agree with the model" 0 '(seed [0-9]+: 12500 operations.*){4}' \

@@ -3,8 +3,8 @@
 # The base series by itself: what is mailed first must stand without what is on top of it.
 # needs: stock minutes=6
 
-# shellcheck source=lab/lib.sh
 export GMEM_SERIES=base
+# shellcheck source=lab/lib.sh
 . "$(dirname "$(readlink -f "$0")")/../../lab/lib.sh"
 # shellcheck source=tests/tap.sh
 . "$root/tests/tap.sh"
@@ -14,13 +14,9 @@ cd "$root"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-programs=(write-abi write-source write-pipe write-error write-wait write-place)
-tests/stress/compile "$work" "${programs[@]}" fsx && selftests=$(lab/selftests) || exit
+tests/stress/compile "$work" fsx && selftests=$(lab/selftests) || exit
 
-boot=(lab/boot --timeout 600 --numa 2 --mem 2G)
-relay guest_memfd_write_test "${boot[@]}" --add "$selftests/guest_memfd_write_test" -- /bin/guest_memfd_write_test
-for program in "${programs[@]}"; do
-	relay "$program" "${boot[@]}" --add "$work/$program" -- "/bin/$program"
-done
+relay guest_memfd_write_test lab/boot --timeout 600 --numa 2 --add "$selftests/guest_memfd_write_test" -- /bin/guest_memfd_write_test
+at_length lab/boot || exit
 check "25 000 operations agree with the model" lab/boot --timeout 600 --add "$work/fsx" -- /bin/fsx --ops 25000 --seed 1
 done_testing

@@ -18,7 +18,7 @@ kernel=$(lab/build --profile debug) && selftests=$(lab/selftests) || exit
 dir=build/tests/debug
 rm -rf "$dir"
 mkdir -p "$dir/share"
-tests/stress/compile "$dir/bin" inject write-{abi,source,pipe,wait,place,error,convert} upstream || exit
+tests/stress/compile "$dir/bin" inject write-{abi,source,pipe,wait,place,error,large,convert} upstream || exit
 
 upstream=(guest_memfd_test pre_fault_memory_test private_mem_conversions_test private_mem_kvm_exits_test)
 ours=(guest_memfd_write_test inject write-abi write-source write-pipe write-wait write-place write-error write-large write-convert upstream)

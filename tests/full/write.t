@@ -11,14 +11,6 @@
 . "$root/tests/stress.sh"
 cd "$root"
 
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-programs=(write-abi write-source write-pipe write-error write-wait write-place write-large)
-tests/stress/compile "$work" "${programs[@]}" || exit
-
-# Two nodes that are small enough to be filled. A boot each: pages with a memory error
-# are not given back.
-for program in "${programs[@]}"; do
-	relay "$program" lab/boot --timeout 600 --numa 2 --mem 2G --add "$work/$program" -- "/bin/$program"
-done
+write_programs+=(write-large)
+at_length lab/boot || exit
 done_testing

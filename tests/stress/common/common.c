@@ -88,7 +88,7 @@ int preallocate(int fd, off_t off, size_t len)
 
 void set_folio_order(int order)
 {
-	FILE *f = fopen("/sys/module/kvm/parameters/gmem_folio_order", "w");
+	FILE *f = fopen("/sys/module/kvm/parameters/gmem_folio_order", "r+");
 
 	TEST_ASSERT(f || errno == ENOENT, "No kvm.gmem_folio_order, errno = %d", errno);
 	if (f) {
