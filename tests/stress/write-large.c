@@ -366,6 +366,11 @@ TEST_F(file, holes_are_filled)
 	EXPECT_PAGES(mem, 17, 3, 2, 1);
 	EXPECT_PAGES(mem, 20, NR_PAGES - 20, 1, 1);
 
+	/* A hole, and beside it a page that ends the write: what was written is told. */
+	EXPECT_EQ(0, punch(fd, PG(30), PG(1)));
+	EXPECT_EQ(PG(1), RET(pwrite(fd, self->src + PG(30), PG(2), PG(30))));
+	EXPECT_PAGE(mem, 30, 2, 1);
+
 	/* Punched again, a page with a hole in its past has none in its future. */
 	EXPECT_EQ(0, punch(fd, PG(10), PG(4)));
 	let_go(pipefd);
