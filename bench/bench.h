@@ -48,6 +48,7 @@ bool method_available(const struct method *method);
 
 /* gmem.c */
 extern const char *gmem_stand_in;
+extern bool gmem_secret;	/* guest_memfd that is not in the direct map */
 int guest_memfd_create(size_t size);
 
 /* source.c: what is written */

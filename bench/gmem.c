@@ -30,6 +30,7 @@ static int vm_create(void)
 
 /* Where there is no KVM: a file system's file, made anew each time. */
 const char *gmem_stand_in;
+bool gmem_secret;
 
 static int stand_in_create(size_t size)
 {
@@ -46,7 +47,7 @@ int guest_memfd_create(size_t size)
 	struct kvm_create_guest_memfd args = {
 		.size = size,
 		.flags = GMEM_FLAG_MMAP | GMEM_FLAG_INIT_SHARED |
-			 GMEM_FLAG_WRITE,
+			 GMEM_FLAG_WRITE | (gmem_secret ? GMEM_FLAG_NO_DIRECT_MAP : 0),
 	};
 	static int vm = -1;
 	int fd;

@@ -26,6 +26,7 @@ static const char help[] =
 	"  --threads N      1 or 2, each with a half of the file (1)\n"
 	"  --rounds N       rounds, after the warm-up (7)\n"
 	"  --file PATH      populate a file that is made at PATH, instead of guest_memfd\n"
+	"  --secret         guest_memfd that is not in the kernel's direct map\n"
 	"  --instructions   what the time stamp counter counts, instead of nanoseconds;\n"
 	"                   under QEMU's -icount those are instructions\n"
 	"  --fragmented     with hardly two free pages in a row\n"
@@ -105,13 +106,14 @@ static int choose(const struct method **chosen, int nr, const char *name)
 
 int main(int argc, char **argv)
 {
-	enum { SIZE, CHUNK, THREADS, ROUNDS, STAND_IN, COUNT, FRAGMENTED, NEIGHBOUR, LIST };
+	enum { SIZE, CHUNK, THREADS, ROUNDS, STAND_IN, SECRET, COUNT, FRAGMENTED, NEIGHBOUR, LIST };
 	static const struct option options[] = {
 		{ "size", required_argument, NULL, SIZE },
 		{ "chunk", required_argument, NULL, CHUNK },
 		{ "threads", required_argument, NULL, THREADS },
 		{ "rounds", required_argument, NULL, ROUNDS },
 		{ "file", required_argument, NULL, STAND_IN },
+		{ "secret", no_argument, NULL, SECRET },
 		{ "instructions", no_argument, NULL, COUNT },
 		{ "fragmented", no_argument, NULL, FRAGMENTED },
 		{ "neighbour", no_argument, NULL, NEIGHBOUR },
@@ -145,6 +147,9 @@ int main(int argc, char **argv)
 			break;
 		case STAND_IN:
 			gmem_stand_in = optarg;
+			break;
+		case SECRET:
+			gmem_secret = true;
 			break;
 		case COUNT:
 			clock = INSTRUCTIONS;

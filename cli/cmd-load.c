@@ -20,7 +20,7 @@ static struct {
 	const char *order;
 	const char *layer[GMEM_MAX_LAYERS];
 	int nr_layers;
-	bool keep, pad, direct, verify, has_fd;
+	bool keep, secret, pad, direct, verify, has_fd;
 } opt;
 
 static void set_method(const struct option_spec *o, const char *value)
@@ -68,6 +68,7 @@ static const struct option_spec options[] = {
 	{ OPTION_SIZE, 0, "chunk", "SIZE", "what a thread does at a time (1M)", &opt.chunk, NULL, NULL },
 	{ OPTION_STRING, 0, "order", "FILE", "populate the ranges first that this order file has", &opt.order, NULL, NULL },
 	{ OPTION_FLAG, 0, "no-overwrite", NULL, "leave pages alone that are populated already", &opt.keep, NULL, NULL },
+	{ OPTION_FLAG, 0, "secret", NULL, "guest memory that the kernel cannot see", &opt.secret, NULL, NULL },
 	{ OPTION_FLAG, 0, "direct", NULL, "read past the page cache, where that works", &opt.direct, NULL, NULL },
 	{ OPTION_FLAG, 0, "pad", NULL, "fill up the last page with zeros", &opt.pad, NULL, NULL },
 	{ OPTION_FLAG, 0, "verify", NULL, "compare every byte afterwards", &opt.verify, NULL, NULL },
@@ -284,6 +285,8 @@ int cmd_load(int argc, char **argv)
 		die_usage("--layer: layers are raw images");
 	if (opt.has_fd && opt.size)
 		die_usage("--size: the guest memory of --fd has its size");
+	if (opt.has_fd && opt.secret)
+		die_usage("--secret: the guest memory of --fd is there already");
 
 	if (gmem_context_new(&g))
 		die("out of memory");
@@ -298,7 +301,8 @@ int cmd_load(int argc, char **argv)
 	if (opt.has_fd)
 		memory = opt.fd;
 	else
-		memory = make_guest_memory(g, opt.size ?: needed_size(g, path, format), 0);
+		memory = make_guest_memory(g, opt.size ?: needed_size(g, path, format),
+					   opt.secret ? GMEM_FLAG_NO_DIRECT_MAP : 0);
 
 	context = g;
 	cancel_on_signals();

@@ -31,7 +31,7 @@ static struct {
 	unsigned int smp;
 	const char *restore, *order, *record_order, *control;
 	enum gmem_method method;
-	bool demand;
+	bool demand, secret;
 } args = {
 	.mem = NOT_GIVEN,
 	.smp = (unsigned int)NOT_GIVEN,
@@ -48,6 +48,7 @@ static const struct option_spec options[] = {
 	{ OPTION_STRING, 'a', "append", "WORDS", "kernel parameters, after " DEFAULT_APPEND, &args.append, NULL, NULL },
 	{ OPTION_SIZE, 'm', "mem", "SIZE", "of the guest's memory (256M)", &args.mem, NULL, NULL },
 	{ OPTION_NUMBER, 0, "smp", "N", "processors (1)", &args.smp, NULL, NULL },
+	{ OPTION_FLAG, 0, "secret", NULL, "in memory that the kernel cannot see", &args.secret, NULL, NULL },
 	{ OPTION_STRING, 'r', "restore", "IMAGE", "go on with the machine that gmem snapshot saved", &args.restore, NULL, NULL },
 	{ OPTION_FLAG, 0, "demand", NULL, "at once: populate what it touches, and meanwhile the rest", &args.demand, NULL, NULL },
 	{ OPTION_STRING, 0, "order", "FILE", "populate these pages first", &args.order, NULL, NULL },
@@ -87,6 +88,8 @@ static void check_args(void)
 		die_usage("--restore: the name is empty");
 	if (!args.restore && (args.demand || args.order))
 		die_usage("--demand and --order go with --restore");
+	if (args.secret && args.record_order)
+		die_usage("--secret and --record-order exclude each other: KVM would have to look through the mapping");
 	if (mem_given() && (!args.mem || args.mem % PAGE_SIZE))
 		die_usage("--mem %llu: not a multiple of the page size, 4096", (unsigned long long)args.mem);
 	if (smp_given() && (!args.smp || args.smp > MAX_CPUS))
@@ -346,6 +349,7 @@ int cmd_run(int argc, char **argv)
 		die_usage("unexpected argument: %s", argv[operand]);
 	check_args();
 	vmm_init(&vmm);
+	vmm.mem.secret = args.secret;
 	ret = run(&vmm);
 	vmm_destroy(&vmm);
 	if (ret || vmm.outcome == VMM_DIED)

@@ -14,8 +14,9 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 cache=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/gmem
 
 # Our series of patches, each on top of those before it: where they are under kernel/.
-# GMEM_SERIES names the last that a kernel shall have, if not all that modules can.
-series=(base large-folios)
+# GMEM_SERIES names the last that a kernel shall have, if not all that modules can; the
+# secret kernel is there for the last of all.
+series=(base large-folios no-direct-map)
 [[ " ${series[*]} " == *" ${GMEM_SERIES:=large-folios} "* ]] ||
 	{ echo "$me: GMEM_SERIES=$GMEM_SERIES: one of ${series[*]}" >&2; exit 125; }
 # wanted_series: those, in order.

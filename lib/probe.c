@@ -127,6 +127,8 @@ static void probe_vm(struct gmem_probe *p, int vm, const char *why)
 			add(p, flags[i].name, flags[i].about, "this kernel lacks the change that adds it: mmap and copy is used");
 		else if (flags[i].flag == GMEM_FLAG_NO_OVERWRITE)
 			add(p, flags[i].name, flags[i].about, "this kernel lacks the change that adds it");
+		else if (flags[i].flag == GMEM_FLAG_NO_DIRECT_MAP)
+			add(p, flags[i].name, flags[i].about, "it takes a kernel that is built with the change: the modules of gmem-dkms cannot have it");
 		else
 			add(p, flags[i].name, flags[i].about, "this kernel does not have it for this VM's type");
 	}

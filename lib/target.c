@@ -4,6 +4,7 @@
  * zeros need not be written; compare.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -135,18 +136,46 @@ bool gmem_target_is_fresh(const struct target *t, uint64_t offset, uint64_t leng
 	return !next || next->offset >= offset + length;
 }
 
-/* Populating first turns what would be a SIGBUS into an error. */
-static int write_by_copy(const struct target *t, uint64_t offset,
+/* The kernel copies a byte of each page, and back if it is to be written: to it an error is an error. */
+static int touch_pages(char *at, size_t length, size_t page, bool to_write)
+{
+	int ends[2], err = 0;
+	char byte;
+
+	if (pipe2(ends, O_CLOEXEC))
+		return -errno;
+	for (; length && !err; at += page, length -= page)
+		if (write(ends[1], at, 1) != 1 || read(ends[0], to_write ? at : &byte, 1) != 1)
+			err = -errno;
+	close(ends[0]);
+	close(ends[1]);
+	return err;
+}
+
+/*
+ * What would be a SIGBUS, where the page's memory is broken or the file has shrunk, is an
+ * error then. Memory that is not in the direct map madvise() refuses to populate.
+ */
+static int make_accessible(char *at, size_t length, size_t page, int advice)
+{
+	while (madvise(at, length, advice)) {
+		if (errno == EINVAL)
+			return touch_pages(at, length, page, advice == MADV_POPULATE_WRITE);
+		if (errno != EINTR && errno != EAGAIN)
+			return -errno;
+	}
+	return 0;
+}
+
+static int write_by_copy(const struct gmem_context *g, const struct target *t, uint64_t offset,
 			 const char *bytes, size_t length)
 {
 	char *to = t->map.at + (offset - t->offset);
+	int err = make_accessible(to, length, g->page, MADV_POPULATE_WRITE);
 
-	while (madvise(to, length, MADV_POPULATE_WRITE))
-		if (errno != EINTR && errno != EAGAIN)
-			return -errno;
-
-	memcpy(to, bytes, length);
-	return 0;
+	if (!err)
+		memcpy(to, bytes, length);
+	return err;
 }
 
 static int write_pages(struct gmem_context *g, const struct target *t, uint64_t offset,
@@ -157,7 +186,7 @@ static int write_pages(struct gmem_context *g, const struct target *t, uint64_t 
 
 	*done = 0;
 	if (t->by_copy) {
-		err = write_by_copy(t, offset, bytes, length);
+		err = write_by_copy(g, t, offset, bytes, length);
 		if (err)
 			return gmem_target_fail(g, err, offset);
 		*done = length;
@@ -227,25 +256,19 @@ int gmem_target_put(struct gmem_context *g, const struct target *t, uint64_t off
 	return 0;
 }
 
-/* Reading through a mapping is a SIGBUS where the page's memory is broken, or the file has shrunk. */
-static int make_readable(struct gmem_context *g, const struct target *t, uint64_t offset, size_t length)
-{
-	while (madvise(t->map.at + (offset - t->offset), length, MADV_POPULATE_READ))
-		if (errno != EINTR && errno != EAGAIN)
-			return gmem_fail(g, -errno, "reading guest memory at %#" PRIx64 ": %s", offset, strerror(errno));
-	return 0;
-}
-
 static int compare_run(struct gmem_context *g, const struct target *t, uint64_t offset,
 		       const char *bytes, size_t length)
 {
-	const unsigned char *is = (const unsigned char *)t->map.at + (offset - t->offset);
 	const unsigned char *should = (const unsigned char *)bytes;
-	int err = make_readable(g, t, offset, length);
+	char *at = t->map.at + (offset - t->offset);
+	const unsigned char *is = (const unsigned char *)at;
+	int err = make_accessible(at, length, g->page, MADV_POPULATE_READ);
 	size_t i = 0;
 
-	if (err || !memcmp(is, should, length))
-		return err;
+	if (err)
+		return gmem_fail(g, err, "reading guest memory at %#" PRIx64 ": %s", offset, strerror(-err));
+	if (!memcmp(is, should, length))
+		return 0;
 
 	while (i < length - 1 && is[i] == should[i])
 		i++;

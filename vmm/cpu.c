@@ -3,6 +3,7 @@
 #include <cpuid.h>
 #include <errno.h>
 #include <linux/kvm.h>
+#include <asm/kvm_para.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -99,6 +100,48 @@ static void hide_xsave(struct kvm_cpuid2 *cpuid)
 	}
 }
 
+/* What KVM maps the guest's memory for: kvmclock, and guests of the guest. */
+#define KVMCLOCK	(1u << KVM_FEATURE_CLOCKSOURCE | 1u << KVM_FEATURE_CLOCKSOURCE2 | 1u << KVM_FEATURE_CLOCKSOURCE_STABLE_BIT)
+
+static const struct direct_map_user {
+	uint32_t function, eax, ecx;
+} direct_map_users[] = {
+	{ KVM_CPUID_FEATURES, KVMCLOCK, 0 },
+	{ 1, 0, 1u << 5 },			/* VMX */
+	{ 0x80000001, 0, 1u << 2 },		/* SVM */
+};
+
+static const struct direct_map_user *find_direct_map_user(const struct kvm_cpuid_entry2 *e)
+{
+	static const struct direct_map_user none;
+
+	for (size_t n = 0; n < sizeof(direct_map_users) / sizeof(*direct_map_users); n++)
+		if (e->function == direct_map_users[n].function)
+			return &direct_map_users[n];
+	return &none;
+}
+
+static void hide_direct_map_users(struct kvm_cpuid2 *cpuid)
+{
+	for (unsigned int i = 0; i < cpuid->nent; i++) {
+		const struct direct_map_user *user = find_direct_map_user(&cpuid->entries[i]);
+
+		cpuid->entries[i].eax &= ~user->eax;
+		cpuid->entries[i].ecx &= ~user->ecx;
+	}
+}
+
+bool cpu_needs_direct_map(const struct kvm_cpuid2 *cpuid)
+{
+	for (unsigned int i = 0; i < cpuid->nent; i++) {
+		const struct direct_map_user *user = find_direct_map_user(&cpuid->entries[i]);
+
+		if (cpuid->entries[i].eax & user->eax || cpuid->entries[i].ecx & user->ecx)
+			return true;
+	}
+	return false;
+}
+
 int cpu_set_cpuid(struct vmm *vmm, struct cpu *cpu)
 {
 	struct kvm_cpuid2 *cpuid = kvm_supported_cpuid(vmm->kvm);
@@ -110,6 +153,8 @@ int cpu_set_cpuid(struct vmm *vmm, struct cpu *cpu)
 	set_topology(cpuid, cpu->index, deadline_timer);
 	if (on_tcg())
 		hide_xsave(cpuid);
+	if (vmm->mem.secret)
+		hide_direct_map_users(cpuid);
 	ret = ioctl(cpu->fd, KVM_SET_CPUID2, cpuid);
 	if (ret)
 		vmm_fail(vmm, "KVM_SET_CPUID2: %m");

@@ -15,7 +15,8 @@
 /* A guest's processors and we share it; WRITE makes population fast. */
 static int create_guest_memfd(struct vmm *vmm)
 {
-	int fd = gmem_create(vmm->gmem, vmm->vm, vmm->mem.size, GMEM_FLAG_MMAP | GMEM_FLAG_INIT_SHARED, GMEM_FLAG_WRITE);
+	const uint64_t flags = GMEM_FLAG_MMAP | GMEM_FLAG_INIT_SHARED | (vmm->mem.secret ? GMEM_FLAG_NO_DIRECT_MAP : 0);
+	int fd = gmem_create(vmm->gmem, vmm->vm, vmm->mem.size, flags, GMEM_FLAG_WRITE);
 
 	return fd < 0 ? vmm_fail(vmm, "%s: gmem probe tells more", gmem_error(vmm->gmem)) : fd;
 }

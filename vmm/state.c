@@ -266,6 +266,8 @@ static int set_cpuid(struct vmm *vmm, int cpu_fd, const struct kvm_cpuid2 *cpuid
 		return vmm_fail(vmm, "the state's CPUID is damaged");
 	if (check_features(vmm, cpuid))
 		return -1;
+	if (vmm->mem.secret && cpu_needs_direct_map(cpuid))
+		return vmm_fail(vmm, "--secret: the saved machine has kvmclock or nested virtualization, which do not work there: save one that was started with --secret");
 	return ioctl(cpu_fd, KVM_SET_CPUID2, cpuid) ? vmm_fail(vmm, "KVM_SET_CPUID2: %m") : 0;
 }
 

@@ -31,6 +31,7 @@ struct vmm;
 
 struct memory {
 	size_t size;
+	bool secret;		/* not in the kernel's direct map */
 	int fd;			/* the guest_memfd */
 	uint64_t slot_size;	/* of all memslots but the last */
 	uint8_t *view;		/* all of it, for us */

@@ -49,7 +49,8 @@ start() {
 	rm -f in
 	mkfifo in
 	: >out
-	gmem run "$@" <in >out 2>&1 &
+	# shellcheck disable=SC2086 # an option or nothing
+	gmem run ${secret-} "$@" <in >out 2>&1 &
 	machine=$!
 	exec 3>in
 }

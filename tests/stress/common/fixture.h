@@ -27,6 +27,10 @@
 #endif
 #define FILE_SIZE	PG(NR_PAGES)
 
+#ifndef FILE_FLAGS
+#define FILE_FLAGS	WRITE_FLAGS
+#endif
+
 /* What the kernel may keep for itself for a while, per test. */
 #define SLACK		PG(32)
 
@@ -49,7 +53,7 @@ FIXTURE_SETUP(file)
 	ASSERT_EQ(0, memcg_create(&self->cg, &program_cg, "test"));
 	ASSERT_EQ(0, memcg_enter(&self->cg));
 	self->vm = vm_create_barebones();
-	self->fd = vm_create_guest_memfd(self->vm, FILE_SIZE, WRITE_FLAGS);
+	self->fd = vm_create_guest_memfd(self->vm, FILE_SIZE, FILE_FLAGS);
 	self->mem = map_file(self->fd, FILE_SIZE);
 	self->src = map_anon(FILE_SIZE + PG(1));
 	fill_pages(self->src, NR_PAGES + 1, 0, 1, 1);

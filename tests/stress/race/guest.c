@@ -55,7 +55,8 @@ void guests_create(void)
 
 	arena.vm = __vm_create_with_vcpus(VM_SHAPE_DEFAULT, NR_VCPUS, 64, guest_code, vcpus);
 	arena.fd = vm_create_guest_memfd(arena.vm, PG(NR_PAGES), WRITE_FLAGS |
-					 (arena.once ? GUEST_MEMFD_FLAG_NO_OVERWRITE : 0));
+					 (arena.once ? GUEST_MEMFD_FLAG_NO_OVERWRITE : 0) |
+					 (arena.once && arena.secret ? GUEST_MEMFD_FLAG_NO_DIRECT_MAP : 0));
 	arena.mem = map_file(arena.fd, PG(NR_PAGES));
 
 	ret = set_slot(FIRST_SLOT, FIRST_GPA, 0, HALF);

@@ -172,14 +172,15 @@ static const char * const events[NR_EVENTS] = {
 static __noreturn void usage(const char *name, int status)
 {
 	fprintf(status ? stderr : stdout,
-		"Usage: %s [--seconds N] [--seed N] [--phases N] [--phase-ms N]\n"
+		"Usage: %s [--seconds N] [--seed N] [--phases N] [--phase-ms N] [--secret]\n"
 		"\n"
 		"Race for the pages of a guest_memfd, and check each of them. Speaks TAP.\n"
 		"\n"
 		"  --seconds N   how long to go on (30)\n"
 		"  --seed N      of the first round, the next have the next (1)\n"
 		"  --phases N    pairs of phases a round (3)\n"
-		"  --phase-ms N  milliseconds a phase (80)\n", name);
+		"  --phase-ms N  milliseconds a phase (80)\n"
+		"  --secret      files that keep what they have are not in the direct map\n", name);
 	exit(status);
 }
 
@@ -202,6 +203,7 @@ int main(int argc, char *argv[])
 		{ "seed", required_argument, NULL, 'r' },
 		{ "phases", required_argument, NULL, 'p' },
 		{ "phase-ms", required_argument, NULL, 'm' },
+		{ "secret", no_argument, NULL, 'S' },
 		{ "help", no_argument, NULL, 'h' },
 		{},
 	};
@@ -225,6 +227,9 @@ int main(int argc, char *argv[])
 			break;
 		case 'm':
 			phase_ms = number(argv[0], optarg);
+			break;
+		case 'S':
+			arena.secret = true;
 			break;
 		case 'h':
 			usage(argv[0], 0);

@@ -130,6 +130,7 @@ struct arena {
 	u32 populated[NR_PAGES];
 	u64 stored[NR_PAGES], guest_stored[NR_PAGES];
 	bool once;
+	bool secret;	/* if once: not in the direct map */
 	volatile u64 slot_gpa;	/* of the slot that comes and goes, 0 if it's gone */
 };
 

@@ -1,0 +1,46 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
+# Guest memory that is not in the direct map (kernel/no-direct-map/), on the kernel that
+# can look there; gmem with it; and on that kernel what write() promises on all.
+# needs: secret minutes=12
+
+export GMEM_SERIES=no-direct-map
+# shellcheck source=lab/lib.sh
+. "$(dirname "$(readlink -f "$0")")/../../lab/lib.sh"
+# shellcheck source=tests/tap.sh
+. "$root/tests/tap.sh"
+# shellcheck source=tests/stress.sh
+. "$root/tests/stress.sh"
+cd "$root"
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+kernel=$(lab/build --profile secret) && selftests=$(lab/selftests) && tests/stress/compile "$work" secret race &&
+	gmem=$(lib/build static)/cli/gmem || exit
+# boot ARG...: with a disk, for direct I/O.
+boot() {
+	lab/boot --kernel "$kernel" --timeout 900 --qemu-arg -blockdev --qemu-arg driver=null-co,node-name=disk,size=16777216 \
+		--qemu-arg -device --qemu-arg virtio-blk-pci,drive=disk "$@"
+}
+
+check "gcc has no warning" sh -c "! grep -A 10 'warning:' '$kernel/build.log'"
+check guest_memfd_test boot --add "$selftests/guest_memfd_test" -- /bin/guest_memfd_test
+for test in guest_memfd_no_direct_map_test guest_memfd_write_test; do
+	relay "$test" boot --numa 2 --add "$selftests/$test" -- "/bin/$test"
+done
+relay secret boot --add "$work/secret" -- /bin/secret
+# Little memory: a look at all of it takes the less.
+relay "race" boot --mem 1G --add "$work/race" --add tests/in-lab/secret -- secret 40
+write_programs=(write-abi write-wait write-large)
+at_length boot
+
+# shellcheck disable=SC2016 # the lab's shell expands it
+says "gmem load --secret, by every method; gmem probe tells" 0 'NO_DIRECT_MAP' boot --add "$gmem" -- sh -ec '
+	gmem probe | grep NO_DIRECT_MAP
+	dd if=/dev/urandom of=/tmp/image bs=1M count=9 2>/dev/null
+	for method in auto write mmap sendfile io_uring; do
+		gmem load --secret --verify --method $method /tmp/image
+	done
+	gmem load --secret --verify --size 9M - </tmp/image'
+relay "gmem run --secret" tests/vmm-run --profile secret vmm secret once
+done_testing
