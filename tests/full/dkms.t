@@ -70,10 +70,12 @@ boot() {
 		--add "$selftests/x86/sync_regs_test" --add "$static/cli/gmem" -- "$@"
 }
 
-# structures KERNEL FILE: every structure that the module knows, with its layout.
+# structures KERNEL FILE: every structure that the module knows, with its layout, but for
+# that of a file's inode, which virt/kvm/guest_memfd.c has to itself.
 structures() {
 	xz -dc "$there/$2" >"$there/tmp/module.ko"
-	debian pahole -F btf --btf_base "/lib/modules/$1/build/vmlinux" /tmp/module.ko 2>/dev/null
+	debian pahole -F btf --btf_base "/lib/modules/$1/build/vmlinux" /tmp/module.ko 2>/dev/null |
+		sed '/^struct gmem_inode {/,/^}/d'
 }
 same_structures() {
 	local kernel=$1 m stock=/var/lib/dkms/gmem/original_module/$1/x86_64
@@ -130,7 +132,7 @@ figure "dkms: built for $old in $(seconds_since "$start"), when its source came"
 check "it is built for $old" uses_dkms "$old"
 
 for kernel in "$new" "$old"; do
-	check "$kernel: no structure has another layout" same_structures "$kernel"
+	check "$kernel: no structure that others know has another layout" same_structures "$kernel"
 	check "$kernel: write()'s selftest passes on what dkms installed" boot "$kernel" /bin/guest_memfd_write_test
 	run "$kernel: gmem load --verify" boot "$kernel" \
 		sh -c 'dd if=/dev/urandom of=image bs=1M count=48 && gmem load --verify image && gmem probe'
