@@ -18,6 +18,7 @@ struct job {
 	size_t size;
 	size_t chunk;		/* bytes in one write() */
 	unsigned int threads;	/* each has a part of the file of its own */
+	int order;		/* of the largest folios; -1: the kernel's default */
 };
 
 /* The part of a job that one thread does. */
@@ -32,9 +33,10 @@ struct part {
 struct method {
 	const char *name;
 	const char *what;
-	/* What the file is, and what happened to it before the clock starts. */
+	/* What the file is, and what happened to it before the clock starts. A guest's
+	   memory is populated already: what is done with it is not among "all". */
 	enum { GMEM, TMPFS } file;
-	enum { FRESH, POPULATED, MAPPED } before;
+	enum { FRESH, POPULATED, MAPPED, ATTACHED } before;
 	enum { FILL, GENERIC, COPY, COPY_OVER, LOOP, BATCH, BLOCK } engine;
 	void (*prepare)(struct part *part);	/* timed, once a job; or NULL */
 	void (*populate)(struct part *part);	/* timed, once a thread */
@@ -44,12 +46,18 @@ struct method {
 extern const struct method methods[];
 extern const size_t nr_methods;
 const struct method *method_find(const char *name);
-bool method_available(const struct method *method);
+bool method_available(const struct method *method, int order);
 
 /* gmem.c */
 extern const char *gmem_stand_in;
 extern bool gmem_secret;	/* guest_memfd that is not in the direct map */
+int guest_vm(void);
 int guest_memfd_create(size_t size);
+
+/* touch.c: a guest that has the file as its memory, on x86 */
+void guest_attach(const struct part *whole);
+void guest_touch(struct part *whole);
+unsigned long guest_faults(void);
 
 /* source.c: what is written */
 void source_init(size_t size);

@@ -10,9 +10,13 @@
 #include "../lib/kvm.h"
 #include "bench.h"
 
-static int vm_create(void)
+int guest_vm(void)
 {
-	int kvm, vm, flags;
+	static int vm = -1;
+	int kvm, flags;
+
+	if (vm >= 0)
+		return vm;
 
 	kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	if (kvm < 0)
@@ -49,15 +53,12 @@ int guest_memfd_create(size_t size)
 		.flags = GMEM_FLAG_MMAP | GMEM_FLAG_INIT_SHARED |
 			 GMEM_FLAG_WRITE | (gmem_secret ? GMEM_FLAG_NO_DIRECT_MAP : 0),
 	};
-	static int vm = -1;
 	int fd;
 
 	if (gmem_stand_in)
 		return stand_in_create(size);
 
-	if (vm < 0)
-		vm = vm_create();
-	fd = ioctl(vm, KVM_CREATE_GUEST_MEMFD, &args);
+	fd = ioctl(guest_vm(), KVM_CREATE_GUEST_MEMFD, &args);
 	if (fd < 0)
 		err(EXIT_FAILURE, "cannot create a guest_memfd of %zu bytes", size);
 

@@ -21,6 +21,7 @@
 
 /* Only the kernels of the bench profile have it. */
 #define ENGINE_PARAMETER	"/sys/module/kvm/parameters/gmem_engine"
+#define ORDER_PARAMETER		"/sys/module/kvm/parameters/gmem_folio_order"
 
 struct worker {
 	const struct method *method;
@@ -30,19 +31,46 @@ struct worker {
 	pthread_barrier_t *start;
 };
 
-bool method_available(const struct method *method)
+bool method_available(const struct method *method, int order)
 {
-	return method->engine == FILL || !access(ENGINE_PARAMETER, W_OK);
+#ifndef __x86_64__
+	if (method->before == ATTACHED)
+		return false;
+#endif
+	return (method->engine == FILL || !access(ENGINE_PARAMETER, W_OK)) &&
+	       (order < 0 || !access(ORDER_PARAMETER, W_OK)) &&
+	       (method->before != ATTACHED || !gmem_stand_in);
+}
+
+static void set_parameter(const char *parameter, int value)
+{
+	FILE *f = fopen(parameter, "w");
+
+	if (!f || fprintf(f, "%d\n", value) < 0 || fclose(f))
+		err(EXIT_FAILURE, "cannot write %d to %s", value, parameter);
 }
 
 static void engine_select(int engine)
 {
-	FILE *f = fopen(ENGINE_PARAMETER, "w");
+	if (engine != FILL || !access(ENGINE_PARAMETER, W_OK))
+		set_parameter(ENGINE_PARAMETER, engine);
+}
 
-	if (!f && engine == FILL)
-		return;
-	if (!f || fprintf(f, "%d\n", engine) < 0 || fclose(f))
-		err(EXIT_FAILURE, "cannot select engine %d by " ENGINE_PARAMETER, engine);
+/* Of the largest folios of the next file; a file's are what was said when it was made. */
+static void order_select(int order)
+{
+	static int usual = -1;
+	FILE *f;
+
+	if (usual < 0) {
+		f = fopen(ORDER_PARAMETER, "r");
+		if (!f || fscanf(f, "%d", &usual) != 1)
+			usual = -1;
+		if (f)
+			fclose(f);
+	}
+	if (usual >= 0)
+		set_parameter(ORDER_PARAMETER, order < 0 ? usual : order);
 }
 
 /* Under QEMU's -icount the time stamp counter goes up by one an instruction, as time does. */
@@ -91,6 +119,10 @@ static void file_prepare(const struct method *method, struct part *whole)
 		method_find("write")->populate(whole);
 	if (method->before == MAPPED)
 		method_find("madvise")->prepare(whole);
+	if (method->before == ATTACHED) {
+		method_find("memcpy")->prepare(whole);
+		guest_attach(whole);
+	}
 	if (method == method_find("sendfile"))
 		source_file();
 	engine_select(method->engine);
@@ -160,6 +192,7 @@ uint64_t job_run(const struct method *method, const struct job *job, enum clock 
 	struct part whole = { .whole = job->size, .size = job->size, .chunk = job->chunk };
 	uint64_t start, taken;
 
+	order_select(job->order);
 	whole.fd = file_open(method, job->size);
 	file_prepare(method, &whole);
 

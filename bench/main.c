@@ -12,14 +12,14 @@
 #define MAX_METHODS	32
 
 static const char help[] =
-	"Usage: populate-bench [OPTION]... METHOD...\n"
+	"Usage: populate-bench [OPTION]... METHOD[/ORDER]...\n"
 	"       populate-bench --neighbour [--size SIZE]\n"
 	"\n"
 	"Populate a new file by each METHOD in turn that this kernel has, of all if it is\n"
-	"\"all\", once to warm up and then for a number of rounds, every second one in the\n"
-	"opposite order. Print a line for each run:\n"
+	"\"all\", with folios of ORDER at most, once to warm up and then for a number of\n"
+	"rounds, every second one the other way round. Print a line for each run:\n"
 	"\n"
-	"  METHOD  bytes in the file  bytes a write  threads  round  what it took\n"
+	"  METHOD[/ORDER]  bytes in the file  bytes a write  threads  round  what it took\n"
 	"\n"
 	"  --size SIZE      bytes in the file, with K, M or G (512M)\n"
 	"  --chunk SIZE     bytes in one write (all of a thread's part)\n"
@@ -66,38 +66,58 @@ static void list(void)
 
 	for (i = 0; i < nr_methods; i++)
 		printf("%-16s %s%s\n", methods[i].name, methods[i].what,
-		       method_available(&methods[i]) ? "" : " (not in this kernel)");
+		       method_available(&methods[i], -1) ? "" : " (not in this kernel)");
 }
 
-static void run_round(const struct method **chosen, int nr, const struct job *job,
+struct choice {
+	const struct method *method;
+	const char *name;
+	int order;
+};
+
+static void run_round(const struct choice *chosen, int nr, struct job job,
 		      enum clock clock, int round)
 {
-	const struct method *method;
+	const struct choice *choice;
 	uint64_t taken;
 	int i;
 
 	for (i = 0; i < nr; i++) {
-		method = chosen[round % 2 ? nr - 1 - i : i];
-		taken = job_run(method, job, clock);
-		if (round)
-			printf("%s %zu %zu %u %d %" PRIu64 "\n", method->name, job->size,
-			       job->chunk, job->threads, round, taken);
+		choice = &chosen[round % 2 ? nr - 1 - i : i];
+		job.order = choice->order;
+		taken = job_run(choice->method, &job, clock);
+		if (!round)
+			continue;
+		printf("%s %zu %zu %u %d %" PRIu64 "\n", choice->name, job.size, job.chunk,
+		       job.threads, round, taken);
+		if (choice->method == method_find("touch"))
+			printf("faults%s %zu %zu %u %d %lu\n", strchrnul(choice->name, '/'),
+			       job.size, job.chunk, job.threads, round, guest_faults());
 	}
 	fflush(stdout);
 }
 
 /* Add those that are called @name, if this kernel has them; returns how many there are then. */
-static int choose(const struct method **chosen, int nr, const char *name)
+static int choose(struct choice *chosen, int nr, const char *name)
 {
+	const char *slash = strchrnul(name, '/');
+	int order = *slash ? atoi(slash + 1) : -1;
 	bool known = false;
 	size_t i;
 
 	for (i = 0; i < nr_methods; i++) {
-		if (strcmp(name, "all") && strcmp(name, methods[i].name))
+		const struct method *method = &methods[i];
+
+		if (!strcmp(name, "all") ? method->before == ATTACHED :
+		    strncmp(name, method->name, slash - name) || method->name[slash - name])
 			continue;
 		known = true;
-		if (nr < MAX_METHODS && method_available(&methods[i]))
-			chosen[nr++] = &methods[i];
+		if (nr < MAX_METHODS && method_available(method, order))
+			chosen[nr++] = (struct choice){
+				.method = method,
+				.name = strcmp(name, "all") ? name : method->name,
+				.order = order,
+			};
 	}
 	if (!known)
 		bad_usage(name, "no such method: see --list");
@@ -121,8 +141,8 @@ int main(int argc, char **argv)
 		{ "help", no_argument, NULL, 'h' },
 		{ }
 	};
-	struct job job = { .size = 512 * MIB, .threads = 1 };
-	const struct method *chosen[MAX_METHODS];
+	struct job job = { .size = 512 * MIB, .threads = 1, .order = -1 };
+	struct choice chosen[MAX_METHODS];
 	enum clock clock = NANOSECONDS;
 	int opt, nr, round, rounds = 7;
 	bool disturb = false, fragmented = false;
@@ -189,7 +209,7 @@ int main(int argc, char **argv)
 		bad_usage("METHOD", "at least one that this kernel has");
 
 	for (round = 0; round <= rounds; round++)
-		run_round(chosen, nr, &job, clock, round);
+		run_round(chosen, nr, job, clock, round);
 
 	return 0;
 }

@@ -74,7 +74,7 @@ static int64_t worst_during(const char *method, const struct job *job)
 void neighbour(size_t size)
 {
 	static const char * const during[] = { "copy", "generic", "write", "overwrite" };
-	struct job job = { .size = size, .chunk = size, .threads = 1 };
+	struct job job = { .size = size, .chunk = size, .threads = 1, .order = -1 };
 	cpu_set_t one;
 	size_t i;
 

@@ -38,12 +38,20 @@ for method in write generic copy; do
 	check "$method: the count repeats to 1 % ($a, $b)" holds "$a < 1.01 * $b && $b < 1.01 * $a"
 done
 w=$(of write first) g=$(of generic first) c=$(of copy first)
-check "write(): 1.05 of the generic path's instructions at the most, beside the copy ($w, $g, $c)" \
+check "write(): less than the kernel's copy alone, a page at a time ($w, $c)" holds "$w < 0.875 * $c"
+count write/0 >"$work/single" || exit
+w=$(of write/0 single)
+check "write() of single pages: 1.05 of the generic path's at the most, beside the copy ($w, $g, $c)" \
 	holds "$w - $c <= 1.05 * ($g - $c)"
 
-count --fragmented write generic >"$work/fragmented" || exit
-w=$(of write fragmented) g=$(of generic fragmented)
-check "write(): no more than the generic path's in fragmented memory ($w, $g)" holds "$w < 1.05 * $g"
+count --fragmented write write/0 generic >"$work/fragmented" || exit
+w=$(of write fragmented) s=$(of write/0 fragmented) g=$(of generic fragmented)
+check "write(): 1.06 of single pages' in fragmented memory at the most ($w, $s)" holds "$w < 1.06 * $s"
+check "single pages: 1.05 of the generic path's there at the most ($s, $g)" holds "$s < 1.05 * $g"
+
+count touch touch/0 >"$work/touch" || exit
+l=$(of faults touch) s=$(of faults/0 touch)
+check "a guest's first touch: 1/400 of the page faults at the most ($l, $s a page)" holds "400 * $l <= $s"
 
 count --size 1M write >"$work/small" && count --size 2G write >"$work/large" || exit
 w=$(of write small) g=$(of write large)
@@ -63,7 +71,7 @@ fields() {
 		assert r["accel"] in ("tcg", "kvm") and r["cpu"] and r["kernel"].startswith("7.3") and r["size_bytes"] == 4 << 20
 		for threads in ("threads1", "threads2"):
 		    for method in ("memcpy", "write", "generic", "tmpfs_write", "fallocate_write", "overwrite",
-		                   "sendfile", "io_uring", "limit", "copy", "madvise", "fallocate"):
+		                   "sendfile", "io_uring", "limit", "copy", "madvise", "fallocate", "write/0"):
 		        assert r[threads][f"{method}_ms"] > 0, (threads, method)
 		        low, high = r[threads]["spread_ms"][method]
 		        assert low <= r[threads][f"{method}_ms"] <= high
@@ -72,8 +80,10 @@ fields() {
 		assert len(r["by_chunk"]) == 5
 		for method in ("memcpy", "write", "generic", "copy"):
 		    assert r["instructions_per_page"][method] > 400, method
+		for name in ("touch", "faults", "punch"):
+		    assert len(r["beside"][name]) == 2, name
 		assert 0 < r["neighbour_waits_at_most_us"]["write"] < 1000, "a write() holds off another task for a millisecond"
-		for plot in ("time", "ratios"):
+		for plot in ("time", "orders", "ratios"):
 		    svg = xml.dom.minidom.parse(f"{out}/{plot}.svg")
 		    assert "write()" in svg.toxml(), plot
 		assert "filemap_add_folio" in open(f"{out}/profile.txt").read()
