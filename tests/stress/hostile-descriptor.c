@@ -21,6 +21,7 @@
 #include <sys/xattr.h>
 
 #include "common/fixture.h"
+#include "common/offline.h"
 
 #define NOBODY	65534
 
@@ -164,73 +165,6 @@ TEST_F(file, copied_by_the_kernel)
  * Memory errors.
  */
 
-/* Pages that the tests have had taken out of service. */
-static long poisoned_pages(void)
-{
-	FILE *f = fopen("/proc/meminfo", "r");
-	long kib = 0;
-	char line[128];
-
-	while (f && fgets(line, sizeof(line), f))
-		if (sscanf(line, "HardwareCorrupted: %ld", &kib) == 1)
-			break;
-	if (f)
-		fclose(f);
-	return kib / 4;
-}
-
-/* Page frames with an error are never used again, unless it was but a test. */
-#define MAX_POISONED	64
-
-struct poisoned {
-	u64 pfn[MAX_POISONED];
-	unsigned int nr;
-};
-
-static struct poisoned *poisoned;
-
-static void note_poisoned(const void *page)
-{
-	const u64 pfn = page_frame(page);
-
-	if (pfn && poisoned->nr < MAX_POISONED)
-		poisoned->pfn[poisoned->nr++] = pfn;
-}
-
-static void cure_all(void)
-{
-	char text[32];
-	int fd, len;
-
-	fd = open("/sys/kernel/debug/hwpoison/unpoison-pfn", O_WRONLY);
-	while (fd >= 0 && poisoned->nr) {
-		len = snprintf(text, sizeof(text), "%llu",
-			       (unsigned long long)poisoned->pfn[--poisoned->nr]);
-		/* A page that has been freed can't be cured: it is off the books. */
-		if (write(fd, text, len) < 0)
-			continue;
-	}
-	close(fd);
-}
-
-/* Whoever has the page mapped can get a SIGBUS: let it be somebody else. */
-static int poison(u64 *page)
-{
-	int status;
-	pid_t pid;
-
-	kvm_madvise(page, PG(1), MADV_DONTNEED);
-	pid = fork_child();
-	if (!pid) {
-		signal(SIGBUS, SIG_DFL);
-		READ_ONCE(*page);
-		note_poisoned(page);
-		_exit(madvise(page, PG(1), MADV_HWPOISON) ? errno : 0);
-	}
-	status = wait_for(pid);
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 0;
-}
-
 /* The count of pages before it, and the error on it; a hole cures. */
 TEST_F(file, page_with_error)
 {
@@ -263,7 +197,6 @@ TEST_F(file, page_with_error)
 		fill_pages(self->src, NR_PAGES, 0, 1, 1);
 	}
 	EXPECT_USABLE(self->fd, self->mem);
-	cure_all();
 }
 
 static void *write_until_told(void *arg)
@@ -319,15 +252,11 @@ TEST_F(file, errors_amid_holes)
 	}
 	EXPECT_EQ(0, punch(self->fd, 0, FILE_SIZE));
 	EXPECT_USABLE(self->fd, self->mem);
-	cure_all();
 }
 
-TEST_NOTHING_IS_LEFT(poisoned_pages())
+TEST_NOTHING_IS_LEFT(meminfo("HardwareCorrupted") / PAGE_BYTES)
 
 int main(int argc, char *argv[])
 {
-	poisoned = kvm_mmap(sizeof(*poisoned), PROT_READ | PROT_WRITE,
-			    MAP_SHARED | MAP_ANONYMOUS, -1);
-	memset(poisoned, 0, sizeof(*poisoned));
 	return hostile_main(argc, argv, "hostile-descriptor");
 }

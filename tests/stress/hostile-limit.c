@@ -113,19 +113,12 @@ TEST_F(file, more_than_a_count)
 {
 	const size_t chunk = SZ_4M, size = SZ_2G + PG(4);
 	struct iovec iov[SZ_2G / SZ_4M + 1];
-	long kib;
-	char line[128];
-	FILE *f;
 	size_t i;
 	u64 *mem;
 	u8 *buf;
 	int fd;
 
-	f = fopen("/proc/meminfo", "r");
-	while (fgets(line, sizeof(line), f) && sscanf(line, "MemAvailable: %ld", &kib) != 1)
-		;
-	fclose(f);
-	if (kib < 3 * (SZ_1G / SZ_1K))
+	if (meminfo("MemAvailable") < 3l * SZ_1G)
 		SKIP(return, "takes 3 GiB of memory");
 
 	buf = map_anon(chunk);
@@ -220,20 +213,6 @@ TEST_F(limited, oom_kills_writer)
 	check_big_file(_metadata, self);
 }
 
-/*
- * How often did a group meet its limit?  @fd is of its memory.events.  Only the first
- * of these reads takes memory of the kernel's; a signal would at times.
- */
-static long limit_events(int fd)
-{
-	char text[256] = "";
-	const char *max;
-
-	pread(fd, text, sizeof(text) - 1, 0);
-	max = strstr(text, "\nmax ");
-	return max ? atol(max + strlen("\nmax ")) : -1;
-}
-
 /* Whoever may not be killed gets what there was room for, and then ENOMEM. */
 TEST_F(limited, enomem)
 {
@@ -245,10 +224,7 @@ TEST_F(limited, enomem)
 	fd = cg_open(self->poor.path, "memory.events", O_RDONLY);
 	pid = fork_child();
 	if (!pid) {
-		FILE *f = fopen("/proc/self/oom_score_adj", "w");
-
-		fprintf(f, "-1000");
-		if (fclose(f) || limit_events(fd) || memcg_enter(&self->poor))
+		if (refuse_oom_killer() || memcg_events(fd).max || memcg_enter(&self->poor))
 			_exit(1);
 		ret = RET(pwrite(self->fd, self->src, BIG_SIZE, 0));
 		if (ret <= 0 || ret % PAGE_BYTES || ret >= (long)GROUP_LIMIT)
@@ -257,7 +233,7 @@ TEST_F(limited, enomem)
 			_exit(3);
 		if (RET(pwrite(self->fd, self->src + ret, PG(1), ret)) != -ENOMEM)
 			_exit(4);
-		met = limit_events(fd);
+		met = memcg_events(fd).max;
 		if (met <= 0)
 			_exit(5);
 		/* What is there has been paid for: it can be written all the same. */
@@ -266,7 +242,7 @@ TEST_F(limited, enomem)
 		if (pwrite(self->fd, self->src + PG(1), PG(100), PG(1)) != (long)PG(100))
 			_exit(7);
 		/* Nor was room asked for, not even for a moment. */
-		if (limit_events(fd) != met)
+		if (memcg_events(fd).max != met)
 			_exit(8);
 		/* And with a hole there's room again, some of which the kernel may take. */
 		if (punch(self->fd, ret - PG(64), PG(64)))

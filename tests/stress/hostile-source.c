@@ -262,14 +262,6 @@ static void *feed(void *arg)
 	return NULL;
 }
 
-static size_t queued(int fd)
-{
-	int bytes;
-
-	TEST_ASSERT(!ioctl(fd, FIONREAD, &bytes), "FIONREAD failed, errno = %d", errno);
-	return bytes;
-}
-
 /*
  * A writer that dribbles: splice() moves a page once there is one, complains
  * before, and leaves what is no page when the writer hangs up.
@@ -306,7 +298,7 @@ TEST_F(file, pipe_fed_slowly)
 	kvm_pthread_join(thread, NULL);
 
 	EXPECT_EQ(-EINVAL, RET(splice(pipefd[0], NULL, self->fd, &off, PG(8), 0)));
-	EXPECT_EQ(1234, queued(pipefd[0]));
+	EXPECT_EQ(1234, pipe_queued(pipefd[0]));
 	EXPECT_LT(0, refused);
 	EXPECT_PAGES(self->mem, 0, 40, 1, 1);
 	EXPECT_EQ(PG(40), RET(lseek(self->fd, 0, SEEK_HOLE)));
@@ -337,7 +329,7 @@ static void *splice_all(void *arg)
 		else
 			s->odd_error = ret;
 		/* What is left is not a page. */
-		if (ret == -EINVAL && queued(s->pipe) < PAGE_BYTES) {
+		if (ret == -EINVAL && pipe_queued(s->pipe) < PAGE_BYTES) {
 			struct pollfd p = { .fd = s->pipe };
 
 			if (poll(&p, 1, 0) == 1 && p.revents & POLLHUP)
@@ -371,7 +363,7 @@ TEST_F(file, splicers_share_a_pipe)
 			EXPECT_EQ(PG(i * 100) + s[i].moved,
 				  RET(lseek(self->fd, PG(i * 100), SEEK_HOLE)));
 	}
-	EXPECT_EQ(PG(80), s[0].moved + s[1].moved + queued(pipefd[0]));
+	EXPECT_EQ(PG(80), s[0].moved + s[1].moved + pipe_queued(pipefd[0]));
 	EXPECT_USABLE(self->fd, self->mem);
 }
 

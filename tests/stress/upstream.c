@@ -73,24 +73,6 @@ static void *hold_invalidate_lock(void *arg)
 	return NULL;
 }
 
-/* What strikes a page, and must wait for the invalidate lock. */
-static int poison(u64 *page)
-{
-	int status;
-	pid_t pid;
-
-	kvm_madvise(page, PG(1), MADV_DONTNEED);
-	pid = fork();
-	TEST_ASSERT(pid >= 0, "fork() failed, errno = %d", errno);
-	if (!pid) {
-		signal(SIGBUS, SIG_DFL);
-		READ_ONCE(*page);
-		_exit(madvise(page, PG(1), MADV_HWPOISON) ? errno : 0);
-	}
-	TEST_ASSERT_EQ(waitpid(pid, &status, 0), pid);
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 0;
-}
-
 /*
  * fallocate() has the invalidate lock and wants the page, memory_failure() has the page
  * and wants the invalidate lock, behind a hole that waits for fallocate().

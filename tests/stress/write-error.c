@@ -1,62 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What the handling of memory errors does to pages that were written: they are dirty,
- * so it neither takes them for pages that can be had again from somewhere nor fails to
- * tell those who asked to be told early.
+ * What the handling of memory errors does to pages that were written: they are dirty
+ * (fsx looks at the flag), so it neither takes them for pages that can be had again from
+ * somewhere nor fails to tell those who asked to be told early.
  */
 #include <signal.h>
 #include <sys/prctl.h>
 
-#include <linux/kernel-page-flags.h>
-
 #include "kselftest.h"
 #include "common/fixture.h"
 #include "common/offline.h"
-#include "common/writers.h"
-
-/* Of a page of the file that is populated. */
-#define EXPECT_DIRTY(want, mem, index, what)					\
-	EXPECT_EQ(want, !!(page_flags((mem) + (index) * PAGE_WORDS) & BIT_ULL(KPF_DIRTY))) \
-		TH_LOG("page %lu, %s", (unsigned long)(index), what)
-
-/* Is it inserted, or are there pages already?  Nothing but write() dirties them. */
-TEST_F(file, dirty_by_every_way)
-{
-	u64 *mem = kvm_mmap(FILE_SIZE, PROT_READ, MAP_SHARED, self->fd);
-	const struct way *w;
-	int i;
-
-	for_each_way(w) {
-		READ_ONCE(mem[PAGE_WORDS]);
-		READ_ONCE(mem[5 * PAGE_WORDS]);
-		EXPECT_EQ(0, preallocate(self->fd, PG(2), PG(1)));
-		EXPECT_EQ(0, preallocate(self->fd, PG(6), PG(1)));
-		EXPECT_EQ(PG(4), w->write(self->fd, self->src, PG(4), 0));
-		for (i = 0; i < 4; i++)
-			EXPECT_DIRTY(1, mem, i, w->name);
-		for (i = 4; i < 8; i++)
-			EXPECT_DIRTY(0, mem, i, "that was only read");
-		kvm_madvise(mem, FILE_SIZE, MADV_DONTNEED);
-		EXPECT_EQ(0, punch(self->fd, 0, FILE_SIZE));
-	}
-}
-
-/* What was allocated, and is populated because it was not yet. */
-TEST_F(file, dirty_without_overwriting)
-{
-	const int fd = vm_create_guest_memfd(self->vm, FILE_SIZE,
-					     WRITE_FLAGS | GUEST_MEMFD_FLAG_NO_OVERWRITE);
-	u64 *mem = kvm_mmap(FILE_SIZE, PROT_READ, MAP_SHARED, fd);
-
-	EXPECT_EQ(0, preallocate(fd, PG(1), PG(1)));
-	READ_ONCE(mem[2 * PAGE_WORDS]);
-	EXPECT_EQ(PG(2), RET(pwrite(fd, self->src, PG(4), 0)));
-	EXPECT_EQ(-EEXIST, RET(pwrite(fd, self->src, PG(1), PG(2))));
-	EXPECT_DIRTY(1, mem, 0, "inserted");
-	EXPECT_DIRTY(1, mem, 1, "allocated before");
-	EXPECT_DIRTY(0, mem, 2, "that was read, and not written");
-	close(fd);
-}
 
 /*
  * Memory that has corrected errors is taken out of use, if what is in it can be moved

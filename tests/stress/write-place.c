@@ -23,54 +23,6 @@ static int node_of(void *page)
 	return status;
 }
 
-#define EXPECT_ON_NODE(mem, index, nr, node)				\
-	expect_on_node(_metadata, __LINE__, mem, index, nr, node)
-
-static void expect_on_node(struct __test_metadata *_metadata, int line, u64 *mem,
-			   size_t index, size_t nr, int node)
-{
-	size_t i;
-
-	for (i = index; i < index + nr; i++) {
-		EXPECT_EQ(node, node_of(mem + i * PAGE_WORDS))
-			TH_LOG("line %d: page %zu", line, i);
-	}
-}
-
-TEST_F(file, policy_of_file)
-{
-	u8 *mem = (u8 *)self->mem;
-
-	kvm_mbind(mem, PG(10), MPOL_BIND, &node_mask[0], MAXNODE, 0);
-	kvm_mbind(mem + PG(10), PG(70), MPOL_BIND, &node_mask[1], MAXNODE, 0);
-	kvm_mbind(mem + PG(80), PG(1), MPOL_BIND, &node_mask[0], MAXNODE, 0);
-	kvm_mbind(mem + PG(81), PG(9), MPOL_BIND, &node_mask[1], MAXNODE, 0);
-	ASSERT_EQ(FILE_SIZE, RET(pwrite(self->fd, self->src, FILE_SIZE, 0)));
-
-	EXPECT_ON_NODE(self->mem, 0, 10, 0);
-	EXPECT_ON_NODE(self->mem, 10, 70, 1);
-	EXPECT_ON_NODE(self->mem, 80, 1, 0);
-	EXPECT_ON_NODE(self->mem, 81, 9, 1);
-	EXPECT_BYTES(self->mem, 0, self->src, FILE_SIZE);
-}
-
-TEST_F(file, policy_of_task)
-{
-	int node;
-
-	for (node = 0; node < 2; node++) {
-		kvm_set_mempolicy(MPOL_BIND, &node_mask[node], MAXNODE);
-		ASSERT_EQ(PG(70), RET(pwrite(self->fd, self->src, PG(70), PG(node * 70))));
-		EXPECT_ON_NODE(self->mem, node * 70, 70, node);
-	}
-
-	/* The policy of the file has precedence. */
-	kvm_mbind(self->mem + 140 * PAGE_WORDS, PG(1), MPOL_BIND, &node_mask[0], MAXNODE, 0);
-	ASSERT_EQ(PG(2), RET(pwrite(self->fd, self->src, PG(2), PG(140))));
-	EXPECT_ON_NODE(self->mem, 140, 1, 0);
-	EXPECT_ON_NODE(self->mem, 141, 1, 1);
-}
-
 static size_t nr_on_node(u64 *mem, size_t nr, int node)
 {
 	size_t i, found = 0;
@@ -301,48 +253,33 @@ TEST_F(file, charge)
 	close(fd);
 }
 
-struct events {
-	long max, oom;
-};
-
-/* @fd is of a group's memory.events; only the first read takes memory of the kernel's. */
-static struct events read_events(int fd)
+static struct memcg_events events_since(int fd, struct memcg_events before)
 {
-	struct events e = { -1, -1 };
-	char text[256] = "";
+	const struct memcg_events after = memcg_events(fd);
 
-	pread(fd, text, sizeof(text) - 1, 0);
-	sscanf(text, "low %*d high %*d max %ld oom %ld", &e.max, &e.oom);
-	return e;
-}
-
-static struct events events_of(int fd, struct events before)
-{
-	const struct events after = read_events(fd);
-
-	return (struct events) { after.max - before.max, after.oom - before.oom };
+	return (struct memcg_events) { after.max - before.max, after.oom - before.oom };
 }
 
 /* What a child found out. */
 struct findings {
 	long wrote, wrote_private, allocated;
-	struct events by_write, by_private, by_fallocate;
+	struct memcg_events by_write, by_private, by_fallocate;
 };
 
 static void find_out(struct findings *found, int events, int fd, int private, const u8 *src)
 {
 	const off_t last = BIG_SIZE - PG(1);
-	struct events before;
+	struct memcg_events before;
 
-	before = read_events(events);
+	before = memcg_events(events);
 	found->allocated = RET(fallocate(fd, FALLOC_FL_KEEP_SIZE, last, PG(1)));
-	found->by_fallocate = events_of(events, before);
-	before = read_events(events);
+	found->by_fallocate = events_since(events, before);
+	before = memcg_events(events);
 	found->wrote = RET(pwrite(fd, src, PG(1), last));
-	found->by_write = events_of(events, before);
-	before = read_events(events);
+	found->by_write = events_since(events, before);
+	before = memcg_events(events);
 	found->wrote_private = RET(pwrite(private, src, PG(1), 0));
-	found->by_private = events_of(events, before);
+	found->by_private = events_since(events, before);
 }
 
 /*
@@ -367,10 +304,7 @@ TEST_F(file, no_room_is_found_out_once)
 
 	pid = fork_child();
 	if (!pid) {
-		FILE *f = fopen("/proc/self/oom_score_adj", "w");
-
-		fprintf(f, "-1000");
-		if (fclose(f) || memcg_enter(&poor))
+		if (refuse_oom_killer() || memcg_enter(&poor))
 			_exit(1);
 		/* While there's room for what the child itself needs. */
 		find_out(found, events, fd, private, self->src);

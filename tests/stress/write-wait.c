@@ -95,17 +95,17 @@ TEST_F(file, killed_behind_the_invalidate_lock)
 	EXPECT_EQ(0, memcg_destroy(&poor));
 }
 
+static long microseconds(struct timeval tv)
+{
+	return tv.tv_sec * 1000000l + tv.tv_usec;
+}
+
 static void *write_at_position(void *arg)
 {
 	struct writing *w = arg;
 
 	w->ret = RET(write(w->fd, w->src, w->len));
 	return NULL;
-}
-
-static long microseconds(struct timeval tv)
-{
-	return tv.tv_sec * 1000000l + tv.tv_usec;
 }
 
 /*
@@ -160,19 +160,6 @@ TEST_F(file, killed_while_seeking)
 	close(fd);
 }
 
-static long meminfo(const char *what)
-{
-	FILE *f = fopen("/proc/meminfo", "r");
-	char line[128];
-	long kib = -1;
-
-	while (f && kib < 0 && fgets(line, sizeof(line), f))
-		if (!strncmp(line, what, strlen(what)))
-			kib = atol(line + strlen(what) + 1);
-	fclose(f);
-	return kib * 1024;
-}
-
 #define NR_WRITERS	200
 #define NR_EACH		64
 
@@ -205,7 +192,7 @@ TEST_F(file, waits_without_memory)
 	size_t i;
 
 	rest_of_source = self->src;
-	free_before = meminfo("MemFree:");
+	free_before = meminfo("MemFree");
 	charged_before = cg_read_long(self->cg.path, "memory.current");
 	for (i = 0; i < NR_WRITERS; i++) {
 		w[i] = (struct writing) {
@@ -218,7 +205,7 @@ TEST_F(file, waits_without_memory)
 	}
 	for (i = 0; i < NR_WRITERS; i++)
 		ASSERT_NE(NULL, next_blocked(uffd));
-	held = free_before - meminfo("MemFree:") -
+	held = free_before - meminfo("MemFree") -
 	       (cg_read_long(self->cg.path, "memory.current") - charged_before);
 	/* A page each, and what the processors have in their lists. */
 	EXPECT_GT((long)PG(NR_WRITERS) + (8l << 20), held);

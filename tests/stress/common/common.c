@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -153,6 +154,28 @@ u64 now_ms(void)
 	return ts.tv_sec * 1000ull + ts.tv_nsec / 1000000;
 }
 
+long meminfo(const char *what)
+{
+	FILE *f = fopen("/proc/meminfo", "r");
+	char line[128];
+	long kib = -1;
+
+	while (f && kib < 0 && fgets(line, sizeof(line), f))
+		if (!strncmp(line, what, strlen(what)))
+			kib = atol(strchr(line, ':') + 1);
+	TEST_ASSERT(kib >= 0, "/proc/meminfo does not say %s", what);
+	fclose(f);
+	return kib * 1024;
+}
+
+size_t pipe_queued(int fd)
+{
+	int bytes;
+
+	TEST_ASSERT(!ioctl(fd, FIONREAD, &bytes), "FIONREAD failed, errno = %d", errno);
+	return bytes;
+}
+
 u64 page_frame(const void *page)
 {
 	const int fd = open("/proc/self/pagemap", O_RDONLY);
@@ -274,6 +297,24 @@ long memcg_settle(struct memcg *cg, long slack)
 int memcg_destroy(struct memcg *cg)
 {
 	return cg_destroy(cg->path);
+}
+
+struct memcg_events memcg_events(int fd)
+{
+	struct memcg_events e = { -1, -1 };
+	char text[256] = "";
+
+	pread(fd, text, sizeof(text) - 1, 0);
+	sscanf(text, "low %*d high %*d max %ld oom %ld", &e.max, &e.oom);
+	return e;
+}
+
+int refuse_oom_killer(void)
+{
+	FILE *f = fopen("/proc/self/oom_score_adj", "w");
+
+	fprintf(f, "-1000");
+	return fclose(f);
 }
 
 /*

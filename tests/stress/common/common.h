@@ -50,6 +50,12 @@ int create_file_of_pages(struct kvm_vm *vm, size_t size);
 
 u64 now_ms(void);
 
+/* What /proc/meminfo says, in bytes. */
+long meminfo(const char *what);
+
+/* How many bytes the pipe has. */
+size_t pipe_queued(int fd);
+
 /* The number of the page frame that is mapped there, 0 if none is. */
 u64 page_frame(const void *page);
 /* What /proc/kpageflags says of that page frame. */
@@ -76,6 +82,16 @@ int memcg_enter(struct memcg *cg);
  */
 long memcg_settle(struct memcg *cg, long slack);
 int memcg_destroy(struct memcg *cg);
+
+/* How often a group met its limit, and for how many of these the OOM killer was called. */
+struct memcg_events {
+	long max, oom;
+};
+
+/* @fd is of its memory.events: only the first read takes memory of the kernel's. */
+struct memcg_events memcg_events(int fd);
+/* This process gets ENOMEM when its group is at its limit.  Returns 0, or an error. */
+int refuse_oom_killer(void);
 
 /*
  * How many pages allocated for guest_memfd are there in the whole system, after
