@@ -51,7 +51,6 @@ plays "100 000 operations, debug kernel" debug 25000
 # The tester
 says "fsx: bad option" 2 'see fsx --help' "$work/fsx" --no-such
 says "fsx: bad number" 2 'not a number' "$work/fsx" --seed x
-says "fsx: too many pages" 2 'from 1 to 512' "$work/fsx" --pages 1000
 says "fsx: no such sequence" 2 'No such file' "$work/fsx" --replay "$work/none"
 printf 'new 11 4\nwrite 0 0\n' >"$work/bad.ops"
 says "fsx: bad sequence" 2 'bad.ops:2: not an operation, or not with these arguments' "$work/fsx" --replay "$work/bad.ops"

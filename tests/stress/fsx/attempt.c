@@ -4,7 +4,6 @@
  * own, and may die.  It leaves what it did in shared memory.
  */
 #include <signal.h>
-#include <stdarg.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -41,8 +40,11 @@ void init_attempts(void)
 	block_sigchld(SIG_BLOCK);
 }
 
-static void __attribute__((noreturn)) differ(const char *what, long want, long got)
+void expect(long want, long got, const char *what)
 {
+	if (got == want)
+		return;
+
 	snprintf(attempt->what, sizeof(attempt->what), "%s", what);
 	attempt->want = want;
 	attempt->got = got;
@@ -52,21 +54,7 @@ static void __attribute__((noreturn)) differ(const char *what, long want, long g
 
 void result(long want, long got)
 {
-	if (got != want)
-		differ("its result", want, got);
-}
-
-void expect(long want, long got, const char *what, const char *call, ...)
-{
-	va_list args;
-
-	if (got == want)
-		return;
-
-	va_start(args, call);
-	vsnprintf(attempt->call, sizeof(attempt->call), call, args);
-	va_end(args);
-	differ(what, want, got);
+	expect(want, got, "its result");
 }
 
 /* Say what is to be done before it is done, lest it never returns. */
@@ -87,7 +75,7 @@ static void child_random(const struct options *options)
 	struct op op;
 
 	for (;; attempt->stint++) {
-		start_making(options->seed, attempt->stint, options->pages);
+		start_making(options->seed, attempt->stint);
 		attempt->nr = 0;
 		while (make_op(&op)) {
 			if (attempt->stop || attempt->done >= options->ops)

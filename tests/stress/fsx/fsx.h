@@ -9,7 +9,7 @@
 #include "play.h"
 
 /* A file, and a stint of operations that begins with a new machine and file. */
-#define MAX_PAGES	512
+#define MAX_PAGES	160
 #define MAX_STINT	2048
 #define MAX_ARGS	7
 
@@ -49,7 +49,7 @@ bool run_op(const struct op *op);
 
 /* --- make.c: make operations up --- */
 
-void start_making(unsigned long seed, unsigned long stint, long max_pages);
+void start_making(unsigned long seed, unsigned long stint);
 /* False if the stint is over. */
 bool make_op(struct op *op);
 bool make_new(long *args);
@@ -178,10 +178,9 @@ struct attempt {
 	unsigned long stint, done;
 	unsigned long counts[64];
 	bool stop;
-	/* How it went wrong, and a call that shows. */
+	/* How it went wrong. */
 	bool failed;
 	char what[256];
-	char call[80];
 	long want, got;
 };
 
@@ -199,7 +198,6 @@ extern struct attempt *attempt;
 
 struct options {
 	unsigned long seed, ops, seconds;
-	long pages;
 };
 
 void init_attempts(void);
@@ -207,9 +205,8 @@ enum outcome play_random(const struct options *options);
 enum outcome play_ops(const struct op *ops, int nr);
 /* The result of the operation at work. */
 void result(long want, long got);
-/* Anything else that has to agree; the rest is printf's: a call that shows. */
-void expect(long want, long got, const char *what, const char *call, ...)
-	__attribute__((format(printf, 4, 5)));
+/* Anything else that has to agree. */
+void expect(long want, long got, const char *what);
 
 /* --- shrink.c, sequence.c --- */
 

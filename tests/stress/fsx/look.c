@@ -51,8 +51,7 @@ static void describe(char *what, size_t size, const char *who, long off, long go
 static void look_whether_dirty(long page)
 {
 	if (model.written[page] && !((attempt->done + page) % 16))
-		expect(1, play_dirty(page), "a page that was written is dirty", "play_dirty(%ld)",
-		       page);
+		expect(1, play_dirty(page), "a page that was written is dirty");
 }
 
 static void look_through_mapping(long first, long last)
@@ -75,7 +74,7 @@ static void look_through_mapping(long first, long last)
 
 		describe(what, sizeof(what), "mapping", page * PAGE + off, got[off], want[off],
 			 got + (off & -8));
-		expect(want[off], got[off], what, "play_byte(%ld)", page * PAGE + off);
+		expect(want[off], got[off], what);
 	}
 }
 
@@ -92,7 +91,7 @@ void look_at_window(const struct slot *slot, long off, long words)
 		return;
 
 	describe(what, sizeof(what), "guest", file_off + i, got[i], want[i], got + (i & -8));
-	expect(want[i], got[i], what, "play_guest_byte(%ld, %ld)", slot->place, off + i);
+	expect(want[i], got[i], what);
 }
 
 static const struct slot *slot_of(long page)
@@ -120,8 +119,7 @@ static void look_by_guest(long first, long last, long limit)
 
 		off = (page - slot->first) * PAGE;
 		expect(0, play_guest_read(slot->place, off, WINDOW_WORDS),
-		       "the guest cannot read its memory",
-		       "play_guest_read(%ld, %ld, %d)", slot->place, off, WINDOW_WORDS);
+		       "the guest cannot read its memory");
 		look_at_window(slot, off, WINDOW_WORDS);
 		limit--;
 	}
@@ -129,8 +127,7 @@ static void look_by_guest(long first, long last, long limit)
 
 static void look_at_position(int fd)
 {
-	expect(model.pos, play_seek(fd, 0, SEEK_CUR), "file position",
-	       "play_seek(%d, 0, SEEK_CUR)", fd);
+	expect(model.pos, play_seek(fd, 0, SEEK_CUR), "file position");
 }
 
 /* From run to run of data and of holes. */
@@ -143,8 +140,6 @@ static void look_by_seeking(int fd, long first, long last)
 		whence = model.state[off / PAGE] == DATA ? SEEK_HOLE : SEEK_DATA;
 		want = model_seek(off, whence);
 		expect(want, play_seek(fd, off, whence),
-		       whence == SEEK_DATA ? "SEEK_DATA" : "SEEK_HOLE",
-		       "play_seek(%d, %ld, %s)", fd, off,
 		       whence == SEEK_DATA ? "SEEK_DATA" : "SEEK_HOLE");
 	}
 	model.pos = pos;
@@ -156,13 +151,13 @@ static void look_by_mincore(long first, long last)
 	static unsigned char in[MAX_PAGES];
 	long page;
 
-	expect(0, play_incore_range(first, last - first + 1, in), "mincore()", "play_incore(0)");
+	expect(0, play_incore(first, last - first + 1, in), "mincore()");
 	/* It goes by folios: what was allocated or punched of one, only seeking tells. */
 	for (page = first; page <= last; page++)
 		if (model.state[page] != ALLOCATED && !model.held[page] &&
 		    (in[page - first] & 1) != (model.state[page] == DATA))
 			expect(model.state[page] == DATA, in[page - first] & 1,
-			       "mincore() of a page", "play_incore(%ld)", page);
+			       "mincore() of a page");
 }
 
 static void look_at_pages(long first, long last, long guest_limit)

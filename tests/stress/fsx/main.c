@@ -23,7 +23,6 @@ static const char usage[] =
 "  --seed N          the same seed, the same operations (default: a random one)\n"
 "  --ops N           how many (default: 100000, or no limit with --time)\n"
 "  --time SECONDS    stop after that\n"
-"  --pages N         the size of the largest file (default: 160; up to 512)\n"
 "  --replay FILE     play the sequence in FILE instead, - is stdin\n"
 "  --save PREFIX     write the short sequence to PREFIX.ops instead\n"
 "  --wrong-model HOW a test of the tester: have the model wrong (lost-page, errno,\n"
@@ -67,9 +66,9 @@ static void print_difference(FILE *out, enum outcome outcome)
 		fprintf(out, "%s\n", outcomes[outcome]);
 		return;
 	}
-	fprintf(out, "differs: %s: is %ld%s%s, should be %ld%s%s%s%s\n", attempt->what,
+	fprintf(out, "differs: %s: is %ld%s%s, should be %ld%s%s\n", attempt->what,
 		attempt->got, got ? " " : "", got ?: "", attempt->want, want ? " " : "",
-		want ?: "", attempt->call[0] ? ": " : "", attempt->call);
+		want ?: "");
 }
 
 static FILE *open_saved(void)
@@ -159,8 +158,8 @@ static int run_random(const struct options *options)
 	}
 
 	snprintf(origin, sizeof(origin),
-		 "fsx --seed %lu --pages %ld: operation %lu (stint %lu, %d of it)",
-		 options->seed, options->pages, attempt->done + 1, attempt->stint, attempt->nr);
+		 "fsx --seed %lu: operation %lu (stint %lu, %d of it)", options->seed,
+		 attempt->done + 1, attempt->stint, attempt->nr);
 	printf("%s: ", origin);
 	print_difference(stdout, outcome);
 	report_failure(outcome, origin);
@@ -206,14 +205,13 @@ int main(int argc, char **argv)
 		{ "seed", required_argument, NULL, 's' },
 		{ "ops", required_argument, NULL, 'o' },
 		{ "time", required_argument, NULL, 't' },
-		{ "pages", required_argument, NULL, 'p' },
 		{ "replay", required_argument, NULL, 'r' },
 		{ "save", required_argument, NULL, 'f' },
 		{ "wrong-model", required_argument, NULL, 'w' },
 		{ "help", no_argument, NULL, 'h' },
 		{}
 	};
-	struct options options = { .pages = 160 };
+	struct options options = {};
 	const char *replay = NULL;
 	int opt;
 
@@ -228,9 +226,6 @@ int main(int argc, char **argv)
 			break;
 		case 't':
 			options.seconds = number(optarg);
-			break;
-		case 'p':
-			options.pages = number(optarg);
 			break;
 		case 'r':
 			replay = optarg;
@@ -251,8 +246,6 @@ int main(int argc, char **argv)
 	}
 	if (optind < argc)
 		bad_usage("there are no arguments but options");
-	if (options.pages < 1 || options.pages > MAX_PAGES)
-		bad_usage("--pages is from 1 to 512");
 	if (!options.ops)
 		options.ops = options.seconds ? -1ul : 100000;
 

@@ -14,15 +14,14 @@
 #define WRITE		GUEST_MEMFD_FLAG_WRITE
 #define ONCE		GUEST_MEMFD_FLAG_NO_OVERWRITE
 
-static long max_pages, stint_length, made, hot_page;
+static long stint_length, made, hot_page;
 /* Steps to go of: look at the times, have something refused, look again. */
 static int times_to_go;
 static bool looked;
 
-void start_making(unsigned long seed, unsigned long stint, long pages)
+void start_making(unsigned long seed, unsigned long stint)
 {
 	seed_random(seed, stint);
-	max_pages = pages;
 	made = 0;
 	hot_page = 0;
 	looked = false;
@@ -282,8 +281,7 @@ bool make_new(long *args)
 		  flags < 98 ? MMAP | SHARED : 0;
 	args[1] = pages < 10 ? 1 + random_below(3) :
 		  pages < 55 ? 4 + random_below(36) :
-		  pages < 75 ? 60 + random_below(10) : 1 + random_below(max_pages);
-	args[1] = min(args[1], max_pages);
+		  pages < 75 ? 60 + random_below(10) : 1 + random_below(MAX_PAGES);
 	return true;
 }
 

@@ -366,9 +366,9 @@ static bool run_stat(const long *args)
 		return false;
 
 	result(model.size, play_stat(args[0]));
-	expect(0, play_blocks(args[0]), "st_blocks", "play_blocks(%ld)", args[0]);
+	expect(0, play_blocks(args[0]), "st_blocks");
 	if (!model.modified)
-		expect(0, play_mtime_moved(), "modification time moved", "play_mtime_moved()");
+		expect(0, play_mtime_moved(), "modification time moved");
 	model.modified = false;
 	return true;
 }
@@ -458,8 +458,7 @@ static bool run_drain(const long *args)
 		want = world.source + model.pipe[i].at;
 		nth = differing_byte(got + off, want, model.pipe[i].len);
 		if (nth < model.pipe[i].len)
-			expect(want[nth], got[off + nth], "what was left in the pipe",
-			       "play_drained(%ld)", off + nth);
+			expect(want[nth], got[off + nth], "what was left in the pipe");
 		off += model.pipe[i].len;
 	}
 	model.nr_pieces = 0;

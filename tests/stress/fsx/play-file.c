@@ -311,22 +311,9 @@ long play_blocks(long fd)
 	return st.st_blocks;
 }
 
-long play_incore_range(long first, long nr, unsigned char *vec)
+long play_incore(long first, long nr, unsigned char *vec)
 {
 	return RET(mincore(world.mem + first * PAGE, nr * PAGE, vec));
-}
-
-long play_incore(long page)
-{
-	unsigned char in;
-
-	MUST(mincore(world.mem + page * PAGE, PAGE, &in));
-	return in & 1;
-}
-
-long play_byte(long off)
-{
-	return world.mem[off];
 }
 
 /*

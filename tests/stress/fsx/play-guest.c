@@ -226,14 +226,6 @@ long play_guest_read(long place, long off, long words)
 	return guest_copy(WINDOW_GPA, PLACE_GPA(place) + off, words);
 }
 
-/* One that the guest sees. */
-long play_guest_byte(long place, long off)
-{
-	long ret = play_guest_read(place, off / 4 * 4, 1);
-
-	return ret ?: plain->window[off % 4];
-}
-
 /* What a guest has read. */
 const unsigned char *play_window(void)
 {

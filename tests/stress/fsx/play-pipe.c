@@ -86,11 +86,6 @@ const unsigned char *play_drained_bytes(void)
 	return drained;
 }
 
-long play_drained(long nth)
-{
-	return drained[nth];
-}
-
 /*
  * By a pipe that refers to pages of the file itself, which are perhaps punched
  * out of it in between.

@@ -107,9 +107,7 @@ long play_seek(long fd, long off, long whence);
 long play_stat(long fd);
 long play_blocks(long fd);
 long play_mtime_moved(void);
-long play_incore(long page);
-long play_incore_range(long first, long nr, unsigned char *vec);
-long play_byte(long off);
+long play_incore(long first, long nr, unsigned char *vec);
 long play_dirty(long page);
 long play_refused(long fd, long what);
 
@@ -120,7 +118,6 @@ long play_vmsplice(long at, long len);
 long play_splice(long fd, long off, long len);
 long play_drain(void);
 const unsigned char *play_drained_bytes(void);
-long play_drained(long nth);
 long play_vmsplice_map(long fd, long from, long len, long off, long punch);
 long play_sendfile(long fd, long from, long len);
 
@@ -128,7 +125,6 @@ long play_bind(long slot, long place, long first, long pages);
 long play_unbind(long slot);
 long play_guest_write(long place, long off, long at, long words);
 long play_guest_read(long place, long off, long words);
-long play_guest_byte(long place, long off);
 const unsigned char *play_window(void);
 
 long play_fork(long fd, long at, long len, long store);

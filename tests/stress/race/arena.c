@@ -142,11 +142,6 @@ static void examine_some(u64 index, u64 end)
 	}
 }
 
-static void examine_all(void)
-{
-	examine_some(0, NR_PAGES);
-}
-
 /* Nobody has punched, each page has been written once: they are all there. */
 static void examine_inserted(void)
 {
@@ -197,12 +192,12 @@ static void examine_prefetched(void)
 	}
 }
 
-static void chaos_phase(unsigned int ms)
+static void chaos_phase(void)
 {
 	phase_start(CHAOS);
-	usleep(ms * 1000);
+	usleep(PHASE_MS * 1000);
 	phase_end();
-	examine_all();
+	examine_some(0, NR_PAGES);
 	guest_examine(arena.seq);
 }
 
@@ -215,28 +210,15 @@ static void wait_for_writers(void)
 }
 
 /* As many as there is time for: each is over as soon as all is written. */
-static void insert_phases(unsigned int ms)
+static void populate_phases(enum phase phase, unsigned int ms, void (*examine)(void))
 {
 	const u64 end = now_ms() + ms;
 
 	do {
-		phase_start(INSERT);
+		phase_start(phase);
 		wait_for_writers();
 		phase_end();
-		examine_inserted();
-		guest_examine(arena.seq);
-	} while (now_ms() < end);
-}
-
-static void prefetch_phases(unsigned int ms)
-{
-	const u64 end = now_ms() + ms;
-
-	do {
-		phase_start(PREFETCH);
-		wait_for_writers();
-		phase_end();
-		examine_prefetched();
+		examine();
 		guest_examine(arena.seq);
 	} while (now_ms() < end);
 }
@@ -256,9 +238,9 @@ static void pull_descriptors(void)
 }
 
 /* Short, and many: each shows only what the last to write has left. */
-static void duel_phases(unsigned int ms)
+static void duel_phases(void)
 {
-	const u64 end = now_ms() + ms;
+	const u64 end = now_ms() + PHASE_MS;
 	u32 n;
 
 	for (n = 0; n < 10 || now_ms() < end; n++) {
@@ -276,7 +258,7 @@ static void duel_phases(unsigned int ms)
 	}
 }
 
-__noreturn void arena_run(enum ending ending, u32 seed, int sock, unsigned int phases, unsigned int phase_ms)
+__noreturn void arena_run(enum ending ending, u32 seed, int sock)
 {
 	const struct sigaction sa = { .sa_handler = interrupt };
 	unsigned int i;
@@ -289,33 +271,33 @@ __noreturn void arena_run(enum ending ending, u32 seed, int sock, unsigned int p
 	actors_start(seed);
 
 	/* Until somebody kills us, that is. */
-	for (i = 0; i < phases || ending == END_KILLED; i++) {
+	for (i = 0; i < NR_PHASES || ending == END_KILLED; i++) {
 		if (arena.once) {
-			prefetch_phases(3 * phase_ms);
+			populate_phases(PREFETCH, 3 * PHASE_MS, examine_prefetched);
 			continue;
 		}
-		chaos_phase(phase_ms);
-		insert_phases(phase_ms);
-		duel_phases(phase_ms);
+		chaos_phase();
+		populate_phases(INSERT, PHASE_MS, examine_inserted);
+		duel_phases();
 	}
 
 	switch (ending) {
 	case END_ORDERLY:
 		actors_join();
 		kvm_vm_free(arena.vm);
-		examine_all();
+		examine_some(0, NR_PAGES);
 		close(arena.fd);
 		break;
 	case END_PULLED:
 		phase_start(arena.once ? PREFETCH : CHAOS);
-		usleep(phase_ms * 500);
+		usleep(PHASE_MS * 500);
 		pull_descriptors();
-		usleep(phase_ms * 1000);
+		usleep(PHASE_MS * 1000);
 		/* Not all threads can get to the barrier any more. */
 		break;
 	default:
 		phase_start(arena.once ? PREFETCH : CHAOS);
-		usleep(phase_ms * 500);
+		usleep(PHASE_MS * 500);
 	}
 	_exit(0);
 }

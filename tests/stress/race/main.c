@@ -88,7 +88,7 @@ static void examine_afterwards(int fd, enum ending ending, bool once)
 	kvm_munmap(buf, PG(NR_PAGES));
 }
 
-static void round_run(struct memcg *all, u32 seed, unsigned int phases, unsigned int phase_ms)
+static void round_run(struct memcg *all, u32 seed)
 {
 	const enum ending ending = seed % NR_ENDINGS;
 	/* Sometimes the last to have the file is the one that dies. */
@@ -107,7 +107,7 @@ static void round_run(struct memcg *all, u32 seed, unsigned int phases, unsigned
 	if (!pid) {
 		close(sock[0]);
 		TEST_ASSERT(!memcg_enter(&cg), "Cannot enter the memory cgroup");
-		arena_run(ending, seed, sock[1], phases, phase_ms);
+		arena_run(ending, seed, sock[1]);
 	}
 	close(sock[1]);
 
@@ -118,7 +118,7 @@ static void round_run(struct memcg *all, u32 seed, unsigned int phases, unsigned
 	if (fd >= 0 && !keep)
 		close(fd);
 	if (ending == END_KILLED) {
-		usleep((phases * phase_ms * 3 + seed * 7919 % (phase_ms * 2)) * 1000);
+		usleep((NR_PHASES * PHASE_MS * 3 + seed * 7919 % (PHASE_MS * 2)) * 1000);
 		kill(pid, SIGKILL);
 		count(KILLS, 1);
 	}
@@ -172,14 +172,12 @@ static const char * const events[NR_EVENTS] = {
 static __noreturn void usage(const char *name, int status)
 {
 	fprintf(status ? stderr : stdout,
-		"Usage: %s [--seconds N] [--seed N] [--phases N] [--phase-ms N] [--secret]\n"
+		"Usage: %s [--seconds N] [--seed N] [--secret]\n"
 		"\n"
 		"Race for the pages of a guest_memfd, and check each of them. Speaks TAP.\n"
 		"\n"
 		"  --seconds N   how long to go on (30)\n"
 		"  --seed N      of the first round, the next have the next (1)\n"
-		"  --phases N    pairs of phases a round (3)\n"
-		"  --phase-ms N  milliseconds a phase (80)\n"
 		"  --secret      files that keep what they have are not in the direct map\n", name);
 	exit(status);
 }
@@ -201,13 +199,11 @@ int main(int argc, char *argv[])
 	static const struct option options[] = {
 		{ "seconds", required_argument, NULL, 's' },
 		{ "seed", required_argument, NULL, 'r' },
-		{ "phases", required_argument, NULL, 'p' },
-		{ "phase-ms", required_argument, NULL, 'm' },
 		{ "secret", no_argument, NULL, 'S' },
 		{ "help", no_argument, NULL, 'h' },
 		{},
 	};
-	u32 seconds = 30, seed = 1, phases = 3, phase_ms = 80;
+	u32 seconds = 30, seed = 1;
 	struct memcg all;
 	unsigned int i;
 	long owned, left;
@@ -221,12 +217,6 @@ int main(int argc, char *argv[])
 			break;
 		case 'r':
 			seed = number(argv[0], optarg);
-			break;
-		case 'p':
-			phases = number(argv[0], optarg);
-			break;
-		case 'm':
-			phase_ms = number(argv[0], optarg);
 			break;
 		case 'S':
 			arena.secret = true;
@@ -249,7 +239,7 @@ int main(int argc, char *argv[])
 	ksft_print_msg("seed %u, %u s, %u pages, %u threads\n", seed, seconds, NR_PAGES, nr_actors);
 	end = now_ms() + seconds * 1000ull;
 	for (i = 0; now_ms() < end || i < NR_ENDINGS; i++)
-		round_run(&all, seed + i, phases, phase_ms);
+		round_run(&all, seed + i);
 
 	left = memcg_settle(&all, 0);
 	if (left)

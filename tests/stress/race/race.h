@@ -16,24 +16,15 @@
 /* The longest write. */
 #define MAX_WRITE	150
 
+/* Phases of each kind a round, and how long one takes. */
+#define NR_PHASES	3
+#define PHASE_MS	80
+
 #define NR_VCPUS	2
 #define NR_FAULTERS	2
 
-/*
- * What must be true, and how often it wasn't.
- */
-enum rule {
-	AT_REST,	/* pages nobody is writing are one writer's, or zero */
-	WORDS,		/* at any time each word is a writer's, or zero */
-	FRESH,		/* a page is complete from when it appears */
-	ONCE,		/* what was written, and not touched since, is there */
-	KEPT,		/* where nothing is overwritten each page is populated once, and what
-			   was stored since is there */
-	CALLS,		/* system calls return what they must */
-	AFTERWARDS,	/* the file is whole and usable after its users died */
-	GIVEN_BACK,	/* memory is given back */
-	NR_RULES,
-};
+/* What must be true: main.c has it in words. */
+enum rule { AT_REST, WORDS, FRESH, ONCE, KEPT, CALLS, AFTERWARDS, GIVEN_BACK, NR_RULES };
 
 /* Counts of what happened, for a test in which nothing does proves nothing. */
 enum event {
@@ -183,7 +174,6 @@ extern struct actor actors[];
 extern const unsigned int nr_actors;
 
 /* arena.c: what the child does, never returns. */
-__noreturn void arena_run(enum ending ending, u32 seed, int sock, unsigned int phases,
-			  unsigned int phase_ms);
+__noreturn void arena_run(enum ending ending, u32 seed, int sock);
 
 #endif
