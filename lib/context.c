@@ -120,8 +120,21 @@ int gmem_begin(struct gmem_context *g)
 	return 0;
 }
 
+/*
+ * Whatever path it came by: no failure without a message, and none that was got over
+ * leaves one.
+ */
+static void settle_message(struct gmem_context *g, int err)
+{
+	if (err >= 0)
+		g->error[0] = '\0';
+	else
+		gmem_fail(g, err, "%s", strerror(-err));
+}
+
 int gmem_end(struct gmem_context *g, int err)
 {
+	settle_message(g, err);
 	atomic_store(&g->busy, false);
 	return err;
 }

@@ -101,6 +101,15 @@ static int wait_for_granule(struct gmem_demand *d, size_t i)
 	return err;
 }
 
+/* The next failure has a message of its own, unless this one's is what made populating fail. */
+static void forget_message(struct gmem_demand *d)
+{
+	pthread_mutex_lock(&d->lock);
+	if (!d->err)
+		gmem_fail_anew(d->job.g);
+	pthread_mutex_unlock(&d->lock);
+}
+
 static int fault_in(struct worker *w, size_t i)
 {
 	struct gmem_demand *d = w->job->owner;
@@ -123,7 +132,7 @@ EXPORT int gmem_demand_fault(struct gmem_demand *d, uint64_t offset, uint64_t le
 	if (!length || offset >= d->length) {
 		err = gmem_fail(d->job.g, -EINVAL, "%" PRIu64 " bytes at %#" PRIx64 " are nothing that is populated on demand",
 				length, offset);
-		gmem_fail_anew(d->job.g);
+		forget_message(d);
 		return err;
 	}
 	if (length > d->length - offset)
@@ -164,7 +173,7 @@ EXPORT int gmem_demand_run(struct gmem_demand *d)
 		/* What is missing can still be faulted in, or run again. */
 		d->job.err = 0;
 		d->job.next = 0;
-		gmem_fail_anew(d->job.g);
+		forget_message(d);
 	}
 	gmem_forget_cancel(d->job.g);
 	return err;

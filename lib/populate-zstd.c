@@ -304,8 +304,10 @@ static uint64_t plan_frames(struct job *job, const struct image *image)
 			return 0;
 		piece.length = (content + page - 1) / page * page;
 		total += content;
-		if (gmem_job_add_piece(job, &piece))
+		if (gmem_job_add_piece(job, &piece)) {
+			gmem_fail_anew(job->g);
 			return 0;
+		}
 	}
 	return job->nr_pieces > 1 ? total : 0;
 }

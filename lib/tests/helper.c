@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -19,6 +20,31 @@ const char *const kind_name[] = {
 	[GUEST_MEMFD] = "guest_memfd",
 	[GUEST_MEMFD_MMAP] = "guest_memfd without WRITE",
 };
+
+/* What the test has, up to its end. Some make it in threads. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static void *memory[1024];
+static int fds[8192], nr_memory, nr_fds;
+
+static void *own_memory(void *mem)
+{
+	assert_non_null(mem);
+	pthread_mutex_lock(&lock);
+	assert_true(nr_memory < (int)(sizeof(memory) / sizeof(memory[0])));
+	memory[nr_memory++] = mem;
+	pthread_mutex_unlock(&lock);
+	return mem;
+}
+
+static int own_fd(int fd)
+{
+	assert_true(fd >= 0);
+	pthread_mutex_lock(&lock);
+	assert_true(nr_fds < (int)(sizeof(fds) / sizeof(fds[0])));
+	fds[nr_fds++] = fd;
+	pthread_mutex_unlock(&lock);
+	return fd;
+}
 
 int make_vm(void)
 {
@@ -71,7 +97,7 @@ static int make_guest_memfd(uint64_t size, uint64_t flags)
 	assert_ok(g, fd);
 	gmem_context_free(g);
 	close(vm);
-	return fd;
+	return own_fd(fd);
 }
 
 void skip_unless_no_overwrite(void)
@@ -94,8 +120,7 @@ int make_target(enum kind kind, uint64_t size)
 	int fd;
 
 	if (kind == MEMFD) {
-		fd = memfd_create("gmem-test", MFD_CLOEXEC);
-		assert_true(fd >= 0);
+		fd = own_fd(memfd_create("gmem-test", MFD_CLOEXEC));
 		assert_int_equal(ftruncate(fd, size), 0);
 		return fd;
 	}
@@ -174,6 +199,7 @@ struct gmem_context *begin(void)
 	struct gmem_context *g;
 
 	quirks = (struct quirks) { 0 };
+	nr_memory = nr_fds = 0;		/* of a test that failed: they stay */
 	fds_before = count_fds();
 	mappings_before = count_mappings();
 	assert_int_equal(gmem_context_new(&g), 0);
@@ -184,17 +210,25 @@ struct gmem_context *begin(void)
 void end(struct gmem_context *g)
 {
 	gmem_context_free(g);
+	while (nr_memory)
+		free(memory[--nr_memory]);
+	while (nr_fds)
+		close(fds[--nr_fds]);
 	assert_int_equal(count_fds(), fds_before);
 	assert_int_equal(count_mappings(), mappings_before);
 }
 
+char *make_zeros(size_t size)
+{
+	return own_memory(calloc(1, size));
+}
+
 char *make_bytes(size_t size, unsigned int seed)
 {
-	char *bytes = malloc(size + 1);	/* of 0 bytes, too */
+	char *bytes = own_memory(malloc(size + 1));	/* of 0 bytes, too */
 	uint64_t state = seed * 0x9e3779b97f4a7c15 + 1;
 	size_t i;
 
-	assert_non_null(bytes);
 	for (i = 0; i < size; i++) {
 		state ^= state << 13;
 		state ^= state >> 7;
@@ -206,9 +240,8 @@ char *make_bytes(size_t size, unsigned int seed)
 
 int make_file(const char *bytes, size_t size)
 {
-	int fd = open(getenv("TMPDIR") ?: "/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	int fd = own_fd(open(getenv("TMPDIR") ?: "/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
 
-	assert_true(fd >= 0);
 	assert_int_equal(ftruncate(fd, size), 0);
 	if (bytes)
 		assert_int_equal(pwrite(fd, bytes, size, 0), size);
@@ -265,7 +298,7 @@ int make_pipe(const char *bytes, size_t size, size_t piece, pid_t *writer)
 		_exit(0);
 	}
 	close(ends[1]);
-	return ends[0];
+	return own_fd(ends[0]);
 }
 
 void reap(pid_t pid)
@@ -299,4 +332,13 @@ bool must_refuse(const struct param *p)
 		return true;
 	return (p->method == GMEM_METHOD_WRITE || p->method == GMEM_METHOD_SENDFILE) &&
 	       !kind_writes(p->kind);
+}
+
+struct gmem_context *begin_by(const struct param *p)
+{
+	struct gmem_context *g = must_refuse(p) ? NULL : begin();
+
+	if (g)
+		assert_ok(g, gmem_set_method(g, p->method));
+	return g;
 }

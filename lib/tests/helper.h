@@ -48,8 +48,9 @@ bool built_with(const char *what);
 int make_vm(void);
 
 /*
- * A context with small chunks, for many of them. Its end checks that no file
- * descriptor and no mapping is left over from what happened since its begin.
+ * A context with small chunks, for many of them. Its end frees and closes what has been
+ * made by the functions here since its begin, and checks that no other file descriptor
+ * and no mapping is left over. A test may close such a descriptor before.
  */
 struct gmem_context *begin(void);
 void end(struct gmem_context *g);
@@ -88,6 +89,8 @@ extern struct quirks quirks;
 /* Bytes that differ from page to page and with @seed; none of the pages is zero. */
 char *make_bytes(size_t size, unsigned int seed);
 
+char *make_zeros(size_t size);
+
 /* A temporary file of those bytes, deleted already. */
 int make_file(const char *bytes, size_t size);
 
@@ -106,6 +109,9 @@ struct param {
 	enum kind kind;
 	enum gmem_method method;
 };
+
+/* As begin(), with p's method; NULL if the target cannot do that. */
+struct gmem_context *begin_by(const struct param *p);
 
 /*
  * Skip if the machine lacks the kind; true if the target cannot do the method,

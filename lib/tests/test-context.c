@@ -11,23 +11,98 @@
 
 static long page;
 
-static void test_options(void **state)
+static int demand(struct gmem_context *g, int fd, int source, uint64_t length, uint64_t granule)
+{
+	struct gmem_demand *demand;
+
+	return gmem_demand_new(g, fd, source, length, granule, NULL, NULL, &demand);
+}
+
+/* It fails with a message that has that in it; and what succeeds then has none. */
+#define FAILS(call, err, text) \
+	do { \
+		assert_fails(g, call, err, text); \
+		assert_ok(g, gmem_set_pad(g, false)); \
+		assert_string_equal(gmem_error(g), ""); \
+	} while (0)
+
+static void test_failures(void **state)
 {
 	const struct gmem_range odd = { page + 1, page }, wraps = { UINT64_MAX - page + 1, 2 * page };
 	struct gmem_context *g = begin();
+	const int fd = make_target(MEMFD, page), file = make_file("x", 1), directory = open("/", O_RDONLY | O_CLOEXEC);
+	struct gmem_range range;
+	struct gmem_range *ranges;
+	int ends[2];
+	uint64_t n;
+	size_t nr;
 
 	(void)state;
-	assert_string_equal(gmem_error(g), "");
-	assert_fails(g, gmem_set_method(g, 99), -EINVAL, "method");
-	assert_fails(g, gmem_set_threads(g, 1025), -EINVAL, "1024");
-	assert_fails(g, gmem_set_chunk(g, 0), -EINVAL, "chunk");
-	assert_fails(g, gmem_set_chunk(g, page + 1), -EINVAL, "whole pages");
-	assert_fails(g, gmem_set_chunk(g, (size_t)2 << 30), -EINVAL, "1 GiB");
-	assert_fails(g, gmem_set_zero(g, 3), -EINVAL, "zeros");
-	assert_fails(g, gmem_set_order(g, &odd, 1), -EINVAL, "whole pages");
-	assert_fails(g, gmem_set_order(g, &wraps, 1), -EINVAL, "whole pages");
-	assert_ok(g, gmem_set_order(g, NULL, 0));
-	assert_ok(g, gmem_set_chunk(g, page));
+	assert_int_equal(pipe(ends), 0);
+	FAILS(gmem_set_method(g, 99), -EINVAL, "method");
+	FAILS(gmem_set_threads(g, 1025), -EINVAL, "1024");
+	FAILS(gmem_set_chunk(g, 0), -EINVAL, "chunk");
+	FAILS(gmem_set_chunk(g, page + 1), -EINVAL, "whole pages");
+	FAILS(gmem_set_chunk(g, (size_t)2 << 30), -EINVAL, "1 GiB");
+	FAILS(gmem_set_zero(g, 3), -EINVAL, "zeros");
+	FAILS(gmem_set_order(g, &odd, 1), -EINVAL, "whole pages");
+	FAILS(gmem_set_order(g, &wraps, 1), -EINVAL, "whole pages");
+
+	FAILS(gmem_create(g, -1, 0, 0, 0), -EINVAL, "0 bytes");
+	FAILS(gmem_create(g, -1, page + 1, 0, 0), -EINVAL, "whole pages");
+	FAILS(gmem_create(g, -1, page, 0, 0), -EBADF, "no VM");
+	FAILS(gmem_create(g, fd, page, 0, 0), -ENOTTY, "no VM");
+	FAILS(gmem_examine(g, -1, &n), -EBADF, "descriptor -1");
+	FAILS(gmem_examine(g, ends[0], &n), -EINVAL, "no guest_memfd");
+	FAILS(gmem_next_populated(g, -1, 0, &range), -EBADF, "descriptor -1");
+	FAILS(gmem_next_populated(g, fd, 0, &range), -ENXIO, "nothing");
+
+	FAILS(gmem_populate_buffer(g, -1, 0, "", 0), -EBADF, "descriptor -1");
+	FAILS(gmem_populate_buffer(g, ends[0], 0, "", 0), -EINVAL, "no guest_memfd");
+	FAILS(gmem_populate_buffer(g, fd, 1, "", 0), -EINVAL, "page size");
+	FAILS(gmem_populate_buffer(g, fd, 0, "x", 1), -EINVAL, "padding");
+	FAILS(gmem_populate_buffer(g, fd, page, "", page), -ENOSPC, "do not fit");
+	FAILS(gmem_populate_file(g, fd, 0, -1, 0, GMEM_ALL), -EBADF, "source");
+	FAILS(gmem_populate_file(g, fd, 0, ends[0], 0, GMEM_ALL), -EINVAL, "neither a file");
+	FAILS(gmem_populate_file(g, fd, 0, directory, 0, GMEM_ALL), -EINVAL, "neither a file");
+	FAILS(gmem_populate_file(g, fd, 0, file, 0, page), -ENODATA, "too few");
+	FAILS(gmem_populate_file(g, fd, 0, file, 0, GMEM_ALL), -EINVAL, "padding");
+	FAILS(gmem_populate_layers(g, fd, 0, &file, 0), -EINVAL, "1 to 64");
+	FAILS(gmem_populate_layers(g, fd, 0, &file, GMEM_MAX_LAYERS + 1), -EINVAL, "1 to 64");
+	FAILS(gmem_populate_layers(g, fd, 0, &file, 1), -EINVAL, "whole pages");
+	FAILS(gmem_populate_layers(g, fd, 0, &ends[0], 1), -EINVAL, "neither a file");
+	FAILS(gmem_populate_stream(g, fd, 0, -1, GMEM_ALL), -EBADF, "source");
+	FAILS(gmem_populate_stream(g, fd, 0, directory, GMEM_ALL), -EISDIR, "reading the source");
+	if (built_with("zstd")) {
+		FAILS(gmem_populate_zstd(g, fd, 0, -1, GMEM_ALL), -EBADF, "source");
+		FAILS(gmem_populate_zstd(g, fd, 0, file, GMEM_ALL), -EBADMSG, "no zstd image");
+		FAILS(gmem_populate_zstd(g, fd, 0, make_file(NULL, 0), GMEM_ALL), -ENODATA, "cut off");
+		FAILS(gmem_zstd_size(g, -1, &n), -EBADF, "source");
+		FAILS(gmem_zstd_size(g, ends[0], &n), -ENODATA, "neither a file");
+		FAILS(gmem_zstd_size(g, file, &n), -ENODATA, "does not tell");
+	} else {
+		FAILS(gmem_populate_zstd(g, fd, 0, file, GMEM_ALL), -EOPNOTSUPP, "built without zstd");
+		FAILS(gmem_zstd_size(g, file, &n), -EOPNOTSUPP, "built without zstd");
+	}
+
+	FAILS(demand(g, fd, file, page, 0), -EINVAL, "granule");
+	FAILS(demand(g, fd, file, page, page + 1), -EINVAL, "granule");
+	FAILS(demand(g, fd, file, page + 1, page), -EINVAL, "whole pages");
+	FAILS(demand(g, fd, file, page, page), -ENODATA, "has 1 bytes");
+	FAILS(demand(g, fd, ends[0], page, page), -ESPIPE, "no file");
+	FAILS(demand(g, -1, fd, page, page), -EBADF, "descriptor -1");
+
+	FAILS(gmem_order_read(g, -1, &ranges, &nr), -EBADF, "order file");
+	FAILS(gmem_order_read(g, directory, &ranges, &nr), -EIO, "order file");
+	FAILS(gmem_order_read(g, file, &ranges, &nr), -EINVAL, "line 1");
+	FAILS(gmem_order_write(g, -1, NULL, 0), -EBADF, "order file");
+	FAILS(gmem_order_write(g, ends[0], NULL, 0), -EBADF, "order file");
+
+	gmem_cancel(g);
+	FAILS(gmem_populate_buffer(g, fd, 0, "", 0), -ECANCELED, "cancelled");
+	close(directory);
+	close(ends[0]);
+	close(ends[1]);
 	end(g);
 	gmem_context_free(NULL);
 }
@@ -88,11 +163,7 @@ static void test_create(void **state)
 		print_message("%s\n", kind_lacks(GUEST_MEMFD));
 		skip();
 	}
-	assert_fails(g, gmem_create(g, vm, 0, 0, 0), -EINVAL, "0 bytes");
-	assert_fails(g, gmem_create(g, vm, page + 1, 0, 0), -EINVAL, "whole pages");
 	assert_fails(g, gmem_create(g, vm, page, 1ULL << 63, 0), -EINVAL, "0x8000000000000000");
-	assert_fails(g, gmem_create(g, -1, page, 0, 0), -EBADF, "no VM");
-	assert_fails(g, gmem_create(g, STDIN_FILENO, page, 0, 0), -ENOTTY, "no VM");
 
 	fd = gmem_create(g, vm, 3 * page, GMEM_FLAG_MMAP, GMEM_FLAG_INIT_SHARED | 1ULL << 63);
 	assert_ok(g, fd);
@@ -106,7 +177,6 @@ static void test_create(void **state)
 	assert_ok(g, fd);
 	assert_int_equal(gmem_examine(g, fd, &size) & (GMEM_CAN_MMAP | GMEM_CAN_WRITE), 0);
 	assert_fails(g, gmem_populate_buffer(g, fd, 0, "", 0), -EOPNOTSUPP, "neither written nor mapped");
-	close(fd);
 	close(vm);
 	end(g);
 }
@@ -114,18 +184,11 @@ static void test_create(void **state)
 static void test_examine(void **state)
 {
 	struct gmem_context *g = begin();
-	int fd = make_target(MEMFD, page), ends[2];
 	uint64_t size;
 
 	(void)state;
-	assert_int_equal(gmem_examine(g, fd, &size), GMEM_CAN_WRITE | GMEM_CAN_MMAP | GMEM_CAN_SEEK);
+	assert_int_equal(gmem_examine(g, make_target(MEMFD, page), &size), GMEM_CAN_WRITE | GMEM_CAN_MMAP | GMEM_CAN_SEEK);
 	assert_int_equal(size, page);
-	assert_fails(g, gmem_examine(g, -1, &size), -EBADF, "descriptor -1");
-	assert_int_equal(pipe(ends), 0);
-	assert_fails(g, gmem_examine(g, ends[0], &size), -EINVAL, "no guest_memfd");
-	close(ends[0]);
-	close(ends[1]);
-	close(fd);
 	end(g);
 }
 
@@ -157,16 +220,14 @@ static void test_populated(void **state)
 	assert_int_equal(gmem_next_populated(g, fd, 64 * MIB, &range), -ENXIO);
 	assert_int_equal(gmem_next_populated(g, fd, 65 * MIB, &range), -ENXIO);
 	assert_int_equal(quirks.moves, 0);	/* another thread may write() from there on */
-	close(fd);
-	free(bytes);
 	end(g);
 }
 
 /* Pages of 2 MiB: each mapping has to end where they do. */
 static void test_hugetlb(void **state)
 {
-	char *bytes = make_bytes(3 * MIB, 1);
 	struct gmem_context *g = begin();
+	char *bytes = make_bytes(3 * MIB, 1);
 	struct gmem_range range;
 	uint64_t size;
 	void *map;
@@ -178,8 +239,7 @@ static void test_hugetlb(void **state)
 	      mmap(NULL, 8 * MIB, PROT_READ, MAP_SHARED, fd, 0);
 	if (map == MAP_FAILED) {
 		close(fd);
-		gmem_context_free(g);
-		free(bytes);
+		end(g);
 		print_message("no huge pages\n");
 		skip();
 	}
@@ -193,7 +253,6 @@ static void test_hugetlb(void **state)
 	munmap(map, 8 * MIB);
 	assert_ok(g, gmem_next_populated(g, fd, 0, &range));
 	close(fd);
-	free(bytes);
 	end(g);
 }
 
@@ -256,16 +315,12 @@ static void test_order_file(void **state)
 	assert_fails(g, gmem_order_read(g, fd, &ranges, &n), -EINVAL, "line 3");
 	close(fd);
 
-	assert_fails(g, gmem_order_read(g, -1, &ranges, &n), -EBADF, "order file");
-	assert_fails(g, gmem_order_write(g, -1, two, 2), -EBADF, "order file");
-
 	/* What is written can be read, and neighbours have become one. */
 	fd = make_file(NULL, 0);
 	assert_ok(g, gmem_order_write(g, fd, three, 3));
 	n = pread(fd, text, sizeof(text) - 1, 0);
 	text[n] = '\0';
 	read_order(g, text, 0, 2, two);
-	close(fd);
 	end(g);
 }
 
@@ -273,7 +328,7 @@ int main(void)
 {
 	static struct param params[NR_KINDS] = { { .kind = MEMFD }, { .kind = GUEST_MEMFD }, { .kind = GUEST_MEMFD_MMAP } };
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_options),
+		cmocka_unit_test(test_failures),
 		cmocka_unit_test(test_method_names),
 		cmocka_unit_test(test_probe),
 		cmocka_unit_test(test_create),

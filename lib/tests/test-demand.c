@@ -87,9 +87,6 @@ static void refuses(struct fixture *f, int is, int should, const char *text)
 static void tear_down(struct fixture *f)
 {
 	gmem_demand_free(f->demand);
-	close(f->target);
-	close(f->source);
-	free(f->bytes);
 	end(f->g);
 }
 
@@ -294,7 +291,10 @@ static void test_source_fails(void **state)
 	quirks.bad_from = SIZE / 2 + 1;
 	assert_int_equal(gmem_demand_fault(f.demand, GRANULE, 1), 0);
 	refuses(&f, gmem_demand_run(f.demand), -EIO, "0x200000");
-	assert_int_equal(gmem_demand_fault(f.demand, SIZE - 1, 1), -EIO);
+	/* What made it fail stays its message, whatever is asked for in between. */
+	assert_int_equal(gmem_demand_fault(f.demand, SIZE, 1), -EINVAL);
+	assert_int_equal(gmem_demand_fault(f.demand, SIZE, 1), -EINVAL);
+	refuses(&f, gmem_demand_fault(f.demand, SIZE - 1, 1), -EIO, "0x200000");
 	assert_int_equal(gmem_demand_fault(f.demand, 0, 1), 0);
 	assert_int_equal(gmem_demand_stats(f.demand)->up_to, SIZE / 2);
 	assert_target(f.target, 0, f.bytes, SIZE / 2);
@@ -338,7 +338,6 @@ static void test_no_overwrite(void **state)
 	assert_int_equal(gmem_demand_stats(f.demand)->bytes, SIZE);
 	memcpy(f.bytes + 5 * PAGE, other, PAGE);
 	assert_target(f.target, 0, f.bytes, SIZE);
-	free(other);
 	tear_down(&f);
 }
 
@@ -401,13 +400,9 @@ static void test_large_granule(void **state)
 
 static void test_refused(void **state)
 {
-	int ends[2], source;
 	struct fixture f;
 
 	set_up(&f, *state);
-	assert_fails(f.g, new_demand(&f, SIZE, 0), -EINVAL, "granule");
-	assert_fails(f.g, new_demand(&f, SIZE, PAGE + 1), -EINVAL, "granule");
-	assert_fails(f.g, new_demand(&f, PAGE + 1, PAGE), -EINVAL, "whole pages");
 	assert_int_equal(ftruncate(f.source, 2 * SIZE), 0);
 	assert_fails(f.g, new_demand(&f, 2 * SIZE, PAGE), -ENOSPC, "do not fit");
 	assert_int_equal(ftruncate(f.source, SIZE - 1), 0);
@@ -415,14 +410,6 @@ static void test_refused(void **state)
 	assert_ok(f.g, gmem_set_method(f.g, GMEM_METHOD_SENDFILE));
 	assert_fails(f.g, new_demand(&f, PAGE, PAGE), -EOPNOTSUPP, "sendfile");
 	assert_ok(f.g, gmem_set_method(f.g, GMEM_METHOD_AUTO));
-
-	source = f.source;
-	assert_int_equal(pipe(ends), 0);
-	f.source = ends[0];
-	assert_fails(f.g, new_demand(&f, PAGE, PAGE), -ESPIPE, "no file");
-	f.source = source;
-	close(ends[0]);
-	close(ends[1]);
 
 	/* The context is free for other things. */
 	assert_ok(f.g, new_demand(&f, PAGE, PAGE));

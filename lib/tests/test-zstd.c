@@ -77,18 +77,15 @@ static void expect(const struct param *p, struct image *image, const char *bytes
 	assert_int_equal(gmem_stats(g)->up_to, page + size);
 	assert_int_equal(gmem_stats(g)->threads, threads);
 	assert_target(fd, page, bytes, size);
-	close(fd);
 
 	/* The same from a pipe. */
 	gmem_set_verify(g, false);
 	fd = make_target(p->kind, 2 * MIB);
-	close(source);
 	source = make_pipe(copy.bytes, copy.size, 1000, &writer);
 	assert_ok(g, gmem_populate_zstd(g, fd, page, source, threads % 2 ? size : GMEM_ALL));
 	assert_target(fd, page, bytes, size);
 	close(source);
 	reap(writer);
-	close(fd);
 	free(copy.bytes);
 	end(g);
 }
@@ -141,11 +138,11 @@ static void test_frames(void **state)
 
 static void test_size(void **state)
 {
+	struct gmem_context *g = begin();
 	struct image image = { 0 };
 	char *bytes = make_bytes(CHUNK, 1);
-	struct gmem_context *g = begin();
 	uint64_t size;
-	int fd, ends[2];
+	int fd;
 
 	(void)state;
 	add_frame(&image, bytes, CHUNK, true);
@@ -154,12 +151,10 @@ static void test_size(void **state)
 	fd = image_file(&image);
 	assert_ok(g, gmem_zstd_size(g, fd, &size));
 	assert_int_equal(size, CHUNK + 55);
-	close(fd);
 
 	add_frame(&image, bytes, CHUNK, false);
 	fd = image_file(&image);
 	assert_fails(g, gmem_zstd_size(g, fd, &size), -ENODATA, "does not tell");
-	close(fd);
 
 	/* A frame that goes on as a hole, which would be empty blocks without end. */
 	add_bytes(&image, "\x28\xb5\x2f\xfd\x20\x05", 6);
@@ -168,17 +163,9 @@ static void test_size(void **state)
 	alarm(60);
 	assert_fails(g, gmem_zstd_size(g, fd, &size), -ENODATA, "does not tell");
 	alarm(0);
-	close(fd);
 
 	fd = make_file(bytes, CHUNK);
 	assert_fails(g, gmem_zstd_size(g, fd, &size), -ENODATA, "does not tell");
-	close(fd);
-	assert_fails(g, gmem_zstd_size(g, -1, &size), -EBADF, "source");
-	assert_int_equal(pipe(ends), 0);
-	assert_fails(g, gmem_zstd_size(g, ends[0], &size), -ENODATA, "neither a file");
-	close(ends[0]);
-	close(ends[1]);
-	free(bytes);
 	end(g);
 }
 
@@ -188,12 +175,11 @@ static void test_cut_off(void **state)
 	const struct param *p = *state;
 	char *bytes, *copy;
 	size_t size, cut;
-	struct gmem_context *g;
+	struct gmem_context *g = begin_by(p);
 	int fd, source, many;
 
-	if (must_refuse(p))
+	if (!g)
 		return;
-	g = begin();
 	bytes = make_bytes(5 * CHUNK, 1);
 	memset(bytes + CHUNK, 0, CHUNK);
 	for (many = 0; many < 2; many++) {
@@ -206,7 +192,7 @@ static void test_cut_off(void **state)
 		size = image.size;
 		copy = malloc(size);
 		memcpy(copy, image.bytes, size);
-		close(image_file(&image));
+		image_file(&image);
 		for (cut = 0; cut < size; cut += size / 17 + 1) {
 			fd = make_target(p->kind, MIB);
 			source = make_file(copy, cut);
@@ -214,12 +200,9 @@ static void test_cut_off(void **state)
 			if (gmem_populate_zstd(g, fd, 0, source, 5 * CHUNK) != -ENODATA)
 				fail_msg("cut at %zu: %s", cut, gmem_error(g));
 			assert_target(fd, 0, bytes, gmem_stats(g)->up_to);
-			close(source);
-			close(fd);
 		}
 		free(copy);
 	}
-	free(bytes);
 	end(g);
 }
 
@@ -228,23 +211,17 @@ static void test_damaged(void **state)
 	const struct param *p = *state;
 	struct image image = { 0 };
 	char *bytes, garbage;
-	struct gmem_context *g;
+	struct gmem_context *g = begin_by(p);
 	int fd, source, err, i;
 
-	if (must_refuse(p))
+	if (!g)
 		return;
-	g = begin();
 	bytes = make_bytes(8 * CHUNK + 1, 1);
 	memset(bytes, 'a', CHUNK);
 	fd = make_target(p->kind, MIB);
 
 	source = make_file(bytes, CHUNK);
 	assert_fails(g, gmem_populate_zstd(g, fd, 0, source, GMEM_ALL), -EBADMSG, "no zstd image");
-	close(source);
-	source = make_file(NULL, 0);
-	assert_fails(g, gmem_populate_zstd(g, fd, 0, source, GMEM_ALL), -ENODATA, "cut off");
-	close(source);
-	assert_fails(g, gmem_populate_zstd(g, fd, 0, -1, GMEM_ALL), -EBADF, "source");
 
 	/* A byte that is wrong, anywhere in frames with checksums. */
 	for (i = 0; i < 8; i++)
@@ -260,11 +237,9 @@ static void test_damaged(void **state)
 		if (err != -EBADMSG && err != -ENODATA && err != -ENOSPC)
 			fail_msg("damaged at %zu: %d: %s", at, err, gmem_error(g));
 		image.bytes[at] = garbage;
-		close(source);
 	}
 	source = image_file(&image);
 	assert_ok(g, gmem_populate_zstd(g, fd, 0, source, GMEM_ALL));
-	close(source);
 
 	/* A frame of nothing, whose checksum is wrong. */
 	for (i = 0; i < 2; i++)
@@ -273,16 +248,12 @@ static void test_damaged(void **state)
 	image.bytes[image.size - 1] ^= 1;
 	source = image_file(&image);
 	assert_fails(g, gmem_populate_zstd(g, fd, 0, source, GMEM_ALL), -EBADMSG, "damaged");
-	close(source);
 
 	/* Garbage behind the last frame. */
 	add_frame(&image, bytes, CHUNK, true);
 	add_bytes(&image, "garbage", 7);
 	source = image_file(&image);
 	assert_fails(g, gmem_populate_zstd(g, fd, 0, source, GMEM_ALL), -EBADMSG, "damaged");
-	close(source);
-	close(fd);
-	free(bytes);
 	end(g);
 }
 
@@ -290,13 +261,12 @@ static void test_too_large(void **state)
 {
 	const struct param *p = *state;
 	struct image image = { 0 };
-	struct gmem_context *g;
+	struct gmem_context *g = begin_by(p);
 	char *bytes;
 	int fd, source, tells, frames, i;
 
-	if (must_refuse(p))
+	if (!g)
 		return;
-	g = begin();
 	bytes = make_bytes(4 * CHUNK, 1);
 	for (tells = 0; tells < 2; tells++) {
 		for (frames = 1; frames <= 4; frames += 3) {
@@ -311,15 +281,11 @@ static void test_too_large(void **state)
 			assert_ok(g, gmem_populate_zstd(g, fd, 0, source, 2 * CHUNK + page));
 			assert_target(fd, 0, bytes, 2 * CHUNK + page);
 			assert_int_equal(gmem_stats(g)->up_to, 2 * CHUNK + page);
-			close(fd);
 			fd = make_target(p->kind, MIB);
 			assert_fails(g, gmem_populate_zstd(g, fd, 0, source, 5 * CHUNK), -ENODATA, "short");
 			assert_int_equal(gmem_stats(g)->up_to, 4 * CHUNK);
-			close(fd);
-			close(source);
 		}
 	}
-	free(bytes);
 	end(g);
 }
 
@@ -328,13 +294,12 @@ static void test_pad(void **state)
 	const struct param *p = *state;
 	size_t size = 3 * CHUNK + 17;
 	struct image image = { 0 };
-	struct gmem_context *g;
+	struct gmem_context *g = begin_by(p);
 	char *bytes;
 	int fd, source, frames;
 
-	if (must_refuse(p))
+	if (!g)
 		return;
-	g = begin();
 	bytes = make_bytes(size, 1);
 	for (frames = 1; frames <= 2; frames++) {
 		fd = make_target(p->kind, MIB);
@@ -347,10 +312,7 @@ static void test_pad(void **state)
 		gmem_set_pad(g, true);
 		assert_ok(g, gmem_populate_zstd(g, fd, 0, source, GMEM_ALL));
 		assert_target(fd, 0, bytes, size);
-		close(source);
-		close(fd);
 	}
-	free(bytes);
 	end(g);
 }
 
@@ -360,13 +322,12 @@ static void test_order(void **state)
 	const struct gmem_range hot = { 7 * CHUNK + page, page };
 	const struct param *p = *state;
 	struct image image = { 0 };
-	struct gmem_context *g;
+	struct gmem_context *g = begin_by(p);
 	char *bytes;
 	int fd, source, i;
 
-	if (must_refuse(p))
+	if (!g)
 		return;
-	g = begin();
 	bytes = make_bytes(8 * CHUNK, 1);
 	for (i = 0; i < 8; i++)
 		add_frame(&image, bytes + i * CHUNK, CHUNK, true);
@@ -376,17 +337,12 @@ static void test_order(void **state)
 	assert_ok(g, gmem_set_order(g, &hot, 1));
 	assert_ok(g, gmem_populate_zstd(g, fd, 0, source, GMEM_ALL));
 	assert_target(fd, 0, bytes, 8 * CHUNK);
-	close(source);
-	close(fd);
 
 	fd = make_target(p->kind, MIB);
 	image.bytes[image.size - 100] ^= 1;	/* in the last */
 	source = image_file(&image);
 	assert_int_equal(gmem_populate_zstd(g, fd, 0, source, GMEM_ALL), -EBADMSG);
 	assert_int_equal(gmem_stats(g)->up_to, 0);
-	close(source);
-	close(fd);
-	free(bytes);
 	end(g);
 }
 
@@ -403,8 +359,6 @@ static void test_methods(void **state)
 	assert_fails(g, gmem_populate_zstd(g, fd, 0, source, GMEM_ALL), -EOPNOTSUPP, "decompressed");
 	assert_ok(g, gmem_set_method(g, GMEM_METHOD_IO_URING));
 	assert_fails(g, gmem_populate_zstd(g, fd, 0, source, GMEM_ALL), -EOPNOTSUPP, "decompressed");
-	close(source);
-	close(fd);
 	end(g);
 }
 
