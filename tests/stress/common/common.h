@@ -13,6 +13,11 @@
 #define WRITE_FLAGS	(GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_INIT_SHARED |	\
 			 GUEST_MEMFD_FLAG_WRITE)
 
+/* Only the headers of the third series have it. */
+#ifndef GUEST_MEMFD_FLAG_NO_DIRECT_MAP
+#define GUEST_MEMFD_FLAG_NO_DIRECT_MAP	(1ULL << 2)
+#endif
+
 /* The result of a system call as the kernel returns it: -errno on failure. */
 #define RET(call)						\
 ({								\
