@@ -37,7 +37,7 @@ test: ; @lab/packages && tests/run $(TESTS)
 test-full: ; @lab/packages && tests/run full $(if $(SHARD),--shard $(SHARD))
 soak: ; @lab/packages && tests/stress/soak $(HOURS)
 fuzz: ; @lab/packages && tests/fuzz/run $(if $(MINUTES),--minutes $(MINUTES))
-mutants: ; @lab/packages && tests/mutants/run
+mutants: ; @lab/packages && GMEM_SERIES=base tests/mutants/run && tests/mutants/run
 series: ; @lab/packages && kernel/series
 
 clean:
