@@ -26,10 +26,15 @@
 
 #define DEBUGFS		"/sys/kernel/debug/"
 
-/* Neither end is where a node of the page cache has its. */
+/* Neither end is where a node of the page cache, or a large folio, has its. */
 #define FILE_PAGES	80
-#define START		3
-#define NR		70
+#define START		59
+#define NR		14
+
+/* What x86 maps as a whole, with a hole in it. */
+#define BLOCK		512
+#define HOLE_START	100
+#define HOLE_END	150
 
 #define FILE_SIZE	PG(FILE_PAGES)
 #define SIZE		PG(NR)
@@ -151,7 +156,7 @@ struct scenario {
 	void (*finish)(void);
 	/* Every page, or every second, is there before, and overwritten; 0: none is. */
 	unsigned int present;
-	/* The kernel's usercopies are one for each page. */
+	/* The kernel's usercopies begin and end with pages. */
 	bool copies_pages;
 	/* The file's pages have a place, and are allocated one by one. */
 	bool has_policy;
@@ -449,11 +454,9 @@ static bool fail_nth(const struct scenario *scenario, struct tally *tally, long 
  */
 #define FOR_GOOD	1000000
 
-static bool fail_from(const struct scenario *scenario, const struct fault *fault,
-		      struct tally *tally, long space, long times)
+static bool write_failing(const struct scenario *scenario, const struct fault *fault,
+			  long space, long times)
 {
-	bool hit;
-
 	attr_set(fault, "space", space);
 	attr_set(fault, "times", times);
 	attr_set(fault, "probability", 100);
@@ -461,7 +464,14 @@ static bool fail_from(const struct scenario *scenario, const struct fault *fault
 	write_now(scenario);
 	task_set("make-it-fail", 0);
 	attr_set(fault, "probability", 0);
-	hit = attr_get(fault, "times") != times;
+	return attr_get(fault, "times") != times;
+}
+
+static bool fail_from(const struct scenario *scenario, const struct fault *fault,
+		      struct tally *tally, long space, long times)
+{
+	bool hit = write_failing(scenario, fault, space, times);
+
 	if (hit)
 		account(scenario, tally, space, writer.ret, writer.ret == -fault->err);
 	else
@@ -482,12 +492,28 @@ static void report(const struct scenario *scenario, const char *how, const struc
 	errors = 0;
 }
 
-/* Every count from none to all but one was the result of some failure. */
-static void check_every_count(const struct tally *tally)
+static bool has_large_folios(void)
+{
+	return !access("/sys/module/kvm/parameters/gmem_folio_order", F_OK);
+}
+
+/* How many pages are written at once, where so many are done. */
+static size_t next_pages(const struct scenario *scenario, size_t done)
+{
+	size_t nr = 1;
+
+	if (has_large_folios() && scenario->present != 2)
+		while (!((START + done) & nr) && 2 * nr <= NR - done)
+			nr *= 2;
+	return nr;
+}
+
+/* Whatever was next, it was what failed. */
+static void check_every_count(const struct scenario *scenario, const struct tally *tally)
 {
 	size_t i;
 
-	for (i = 0; i < NR; i++)
+	for (i = 0; i < NR; i += next_pages(scenario, i))
 		EXPECT(tally->seen[i], "%zu pages were never the result", i);
 }
 
@@ -515,7 +541,7 @@ static void test_from(const struct scenario *scenario, const struct fault *fault
 	file_close();
 	if ((fault == &usercopy && scenario->copies_pages) ||
 	    (fault == &insertion && !scenario->present))
-		check_every_count(&tally);
+		check_every_count(scenario, &tally);
 	snprintf(how, sizeof(how), "%s from any call on", fault->attr);
 	report(scenario, how, &tally);
 }
@@ -540,6 +566,126 @@ static void test_lost_race(const struct scenario *scenario)
 	report(scenario, "a lost race for any page", &tally);
 }
 
+/*
+ * A block of large folios
+ */
+static u64 *block;	/* what is written to it */
+static u64 zeros[PAGE_WORDS];
+
+static void block_open(void)
+{
+	fd = vm_create_guest_memfd(vm, PG(BLOCK), WRITE_FLAGS);
+	mem = map_file(fd, PG(BLOCK));
+}
+
+static void block_close(void)
+{
+	kvm_munmap(mem, PG(BLOCK));
+	close(fd);
+}
+
+static long write_block(void)
+{
+	return pwrite(fd, block, PG(BLOCK), 0);
+}
+
+static long allocate_block(void)
+{
+	return fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, PG(BLOCK));
+}
+
+static long punch_block(void)
+{
+	return fallocate(fd, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, PG(HOLE_START),
+			 PG(HOLE_END - HOLE_START));
+}
+
+/* Where there is no folio of a size, there is one of half that, down to a page. */
+static void test_each_order(const struct scenario *scenario)
+{
+	struct tally tally = {};
+	long n, ret = scenario->write == write_block ? PG(BLOCK) : 0;
+
+	for (n = 0; BLOCK >> n; n++) {
+		block_open();
+		write_failing(scenario, &pages, 0, n);
+		EXPECT(writer.ret == ret, "%ld allocations: %ld", n, writer.ret);
+		EXPECT(folio_pages(mem) == BLOCK >> n, "%ld allocations: %zu pages", n,
+		       folio_pages(mem));
+		EXPECT(!ret || same(mem, block, PG(BLOCK)), "%ld allocations", n);
+		block_close();
+		tally.hits++;
+		tally.healed++;
+	}
+	block_open();
+	write_failing(scenario, &pages, 0, FOR_GOOD);
+	EXPECT(writer.ret == -ENOMEM, "no allocation: %ld", writer.ret);
+	block_close();
+	tally.hits++;
+	tally.failed++;
+	report(scenario, "no folio of each size", &tally);
+}
+
+/* A hole in a folio is one, and nothing else, however splitting it fails. */
+static void check_hole(bool written, long n)
+{
+	size_t i;
+
+	EXPECT(!writer.ret, "call %ld: %ld", n, writer.ret);
+	if (written) {
+		EXPECT(lseek(fd, 0, SEEK_HOLE) == PG(HOLE_START), "call %ld", n);
+		EXPECT(lseek(fd, PG(HOLE_START), SEEK_DATA) == PG(HOLE_END), "call %ld", n);
+		EXPECT(lseek(fd, PG(HOLE_END), SEEK_HOLE) == PG(BLOCK), "call %ld", n);
+	} else {
+		EXPECT(lseek(fd, 0, SEEK_DATA) < 0 && errno == ENXIO, "call %ld", n);
+	}
+	for (i = 0; i < BLOCK; i++)
+		EXPECT(same(page_of(mem, i), !written || (i >= HOLE_START && i < HOLE_END) ?
+			    zeros : page_of(block, i), PAGE_BYTES), "call %ld, page %zu", n, i);
+	EXPECT(write_block() == PG(BLOCK) && same(mem, block, PG(BLOCK)), "call %ld", n);
+}
+
+/* Splitting is failed by one allocation, or by those from one on. */
+static bool fail_hole(bool written, bool one, struct tally *tally, long n)
+{
+	static const struct scenario punching = { .write = punch_block };
+	bool hit;
+
+	block_open();
+	EXPECT(written ? write_block() == PG(BLOCK) : !allocate_block(), "errno %d", errno);
+	if (one) {
+		task_set("fail-nth", n);
+		write_now(&punching);
+		hit = !task_get("fail-nth");
+		task_set("fail-nth", 0);
+	} else {
+		hit = write_failing(&punching, &slab, n * slab.step, FOR_GOOD);
+	}
+	check_hole(written, n);
+	block_close();
+	tally->hits += hit;
+	tally->healed += hit;
+	return hit;
+}
+
+static void test_hole(bool written, bool one)
+{
+	const struct scenario scenario = {
+		written ? "a hole in a block" : "a hole in an allocated block"
+	};
+	struct tally tally = {};
+	long n = 1;
+
+	while (fail_hole(written, one, &tally, n))
+		n++;
+	report(&scenario, one ? "any one call failing" : "failslab from any call on", &tally);
+}
+
+static const struct scenario block_scenarios[] = {
+	{ "write() of a block", .write = write_block },
+	{ "fallocate() of a block", .write = allocate_block },
+};
+
 static bool can_fail(const struct scenario *scenario, const struct fault *fault)
 {
 	if (fault == &insertion)
@@ -560,7 +706,7 @@ int main(void)
 	for (i = 0; i < ARRAY_SIZE(scenarios); i++)
 		for (j = 0, plan++; j < ARRAY_SIZE(faults); j++)
 			plan += can_fail(&scenarios[i], faults[j]);
-	ksft_set_plan(plan + 2);
+	ksft_set_plan(plan + 2 + (has_large_folios() ? 6 : 0));
 
 	pages_before = gmem_pages_left(0);
 	vm = vm_create_barebones();
@@ -568,6 +714,8 @@ int main(void)
 	old = map_anon(FILE_SIZE);
 	fill_pages(src, NR, START, 1, 0);
 	fill_pages(old, FILE_PAGES, 0, 2, 0);
+	block = map_anon(PG(BLOCK));
+	fill_pages(block, BLOCK, 0, 3, 0);
 
 	write_knob(DEBUGFS "fail_function/inject", "__filemap_add_folio");
 	insertion_fails_with(ENOMEM);
@@ -599,5 +747,11 @@ int main(void)
 	for (i = 0; i < ARRAY_SIZE(scenarios); i++)
 		if (scenarios[i].write == write_plain && scenarios[i].present != 1)
 			test_lost_race(&scenarios[i]);
+	if (has_large_folios()) {
+		for (i = 0; i < ARRAY_SIZE(block_scenarios); i++)
+			test_each_order(&block_scenarios[i]);
+		for (i = 0; i < 4; i++)
+			test_hole(i & 1, i & 2);
+	}
 	ksft_finished();
 }

@@ -19,7 +19,7 @@
 
 /* Emulated, with all debugging there is, on a busy machine: the default is short. */
 #undef TEST_TIMEOUT_DEFAULT
-#define TEST_TIMEOUT_DEFAULT	150
+#define TEST_TIMEOUT_DEFAULT	600
 
 /* More than a pipe holds, and than a node of the page cache. */
 #ifndef NR_PAGES
