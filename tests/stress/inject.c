@@ -31,8 +31,9 @@
 #define START		59
 #define NR		14
 
-/* What x86 maps as a whole, with a hole in it. */
+/* Two blocks of what x86 maps as a whole, the first of them with a hole in it. */
 #define BLOCK		512
+#define BLOCKS_SIZE	PG(2 * BLOCK)
 #define HOLE_START	100
 #define HOLE_END	150
 
@@ -567,31 +568,31 @@ static void test_lost_race(const struct scenario *scenario)
 }
 
 /*
- * A block of large folios
+ * Blocks of large folios
  */
-static u64 *block;	/* what is written to it */
+static u64 *blocks;	/* what is written to them */
 static u64 zeros[PAGE_WORDS];
 
 static void block_open(void)
 {
-	fd = vm_create_guest_memfd(vm, PG(BLOCK), WRITE_FLAGS);
-	mem = map_file(fd, PG(BLOCK));
+	fd = vm_create_guest_memfd(vm, BLOCKS_SIZE, WRITE_FLAGS);
+	mem = map_file(fd, BLOCKS_SIZE);
 }
 
 static void block_close(void)
 {
-	kvm_munmap(mem, PG(BLOCK));
+	kvm_munmap(mem, BLOCKS_SIZE);
 	close(fd);
 }
 
-static long write_block(void)
+static long write_blocks(void)
 {
-	return pwrite(fd, block, PG(BLOCK), 0);
+	return pwrite(fd, blocks, BLOCKS_SIZE, 0);
 }
 
-static long allocate_block(void)
+static long allocate_blocks(void)
 {
-	return fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, PG(BLOCK));
+	return fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, BLOCKS_SIZE);
 }
 
 static long punch_block(void)
@@ -604,7 +605,7 @@ static long punch_block(void)
 static void test_each_order(const struct scenario *scenario)
 {
 	struct tally tally = {};
-	long n, ret = scenario->write == write_block ? PG(BLOCK) : 0;
+	long n, ret = scenario->write == write_blocks ? BLOCKS_SIZE : 0;
 
 	for (n = 0; BLOCK >> n; n++) {
 		block_open();
@@ -612,7 +613,9 @@ static void test_each_order(const struct scenario *scenario)
 		EXPECT(writer.ret == ret, "%ld allocations: %ld", n, writer.ret);
 		EXPECT(folio_pages(mem) == BLOCK >> n, "%ld allocations: %zu pages", n,
 		       folio_pages(mem));
-		EXPECT(!ret || same(mem, block, PG(BLOCK)), "%ld allocations", n);
+		/* There is again. */
+		EXPECT(folio_pages(page_of(mem, BLOCK)) == BLOCK, "%ld allocations", n);
+		EXPECT(!ret || same(mem, blocks, BLOCKS_SIZE), "%ld allocations", n);
 		block_close();
 		tally.hits++;
 		tally.healed++;
@@ -635,14 +638,14 @@ static void check_hole(bool written, long n)
 	if (written) {
 		EXPECT(lseek(fd, 0, SEEK_HOLE) == PG(HOLE_START), "call %ld", n);
 		EXPECT(lseek(fd, PG(HOLE_START), SEEK_DATA) == PG(HOLE_END), "call %ld", n);
-		EXPECT(lseek(fd, PG(HOLE_END), SEEK_HOLE) == PG(BLOCK), "call %ld", n);
+		EXPECT(lseek(fd, PG(HOLE_END), SEEK_HOLE) == BLOCKS_SIZE, "call %ld", n);
 	} else {
 		EXPECT(lseek(fd, 0, SEEK_DATA) < 0 && errno == ENXIO, "call %ld", n);
 	}
-	for (i = 0; i < BLOCK; i++)
+	for (i = 0; i < 2 * BLOCK; i++)
 		EXPECT(same(page_of(mem, i), !written || (i >= HOLE_START && i < HOLE_END) ?
-			    zeros : page_of(block, i), PAGE_BYTES), "call %ld, page %zu", n, i);
-	EXPECT(write_block() == PG(BLOCK) && same(mem, block, PG(BLOCK)), "call %ld", n);
+			    zeros : page_of(blocks, i), PAGE_BYTES), "call %ld, page %zu", n, i);
+	EXPECT(write_blocks() == BLOCKS_SIZE && same(mem, blocks, BLOCKS_SIZE), "call %ld", n);
 }
 
 /* Splitting is failed by one allocation, or by those from one on. */
@@ -652,7 +655,7 @@ static bool fail_hole(bool written, bool one, struct tally *tally, long n)
 	bool hit;
 
 	block_open();
-	EXPECT(written ? write_block() == PG(BLOCK) : !allocate_block(), "errno %d", errno);
+	EXPECT(written ? write_blocks() == BLOCKS_SIZE : !allocate_blocks(), "errno %d", errno);
 	if (one) {
 		task_set("fail-nth", n);
 		write_now(&punching);
@@ -682,8 +685,8 @@ static void test_hole(bool written, bool one)
 }
 
 static const struct scenario block_scenarios[] = {
-	{ "write() of a block", .write = write_block },
-	{ "fallocate() of a block", .write = allocate_block },
+	{ "write() of blocks", .write = write_blocks },
+	{ "fallocate() of blocks", .write = allocate_blocks },
 };
 
 static bool can_fail(const struct scenario *scenario, const struct fault *fault)
@@ -714,8 +717,8 @@ int main(void)
 	old = map_anon(FILE_SIZE);
 	fill_pages(src, NR, START, 1, 0);
 	fill_pages(old, FILE_PAGES, 0, 2, 0);
-	block = map_anon(PG(BLOCK));
-	fill_pages(block, BLOCK, 0, 3, 0);
+	blocks = map_anon(BLOCKS_SIZE);
+	fill_pages(blocks, 2 * BLOCK, 0, 3, 0);
 
 	write_knob(DEBUGFS "fail_function/inject", "__filemap_add_folio");
 	insertion_fails_with(ENOMEM);

@@ -5,6 +5,9 @@
  * punched out of it.
  */
 #include <linux/kernel-page-flags.h>
+#include <liburing.h>
+#include <sched.h>
+#include <setjmp.h>
 
 #include "kselftest.h"
 #include "cgroup_util.h"
@@ -329,6 +332,26 @@ TEST_F(file, holes_are_freed_later)
 	let_go(pipefd);
 }
 
+/* A pin is for long, as a device has it: nobody waits for it to go. */
+TEST_F(file, holes_in_a_pinned_folio)
+{
+	const struct iovec iov = { page_of(self->mem, 7), PG(1) };
+	struct io_uring ring;
+
+	ASSERT_EQ(FILE_SIZE, write_pages(self, 0, NR_PAGES));
+	ASSERT_EQ(0, io_uring_queue_init(1, &ring, 0));
+	ASSERT_EQ(0, io_uring_register_buffers(&ring, &iov, 1));
+	EXPECT_EQ(0, punch(self->fd, PG(100), PG(50)));
+	EXPECT_EQ(NR_PAGES, nr_present(self->mem, 0, NR_PAGES));
+	EXPECT_ZERO(self->mem, 100, 50);
+	EXPECT_PAGES(self->mem, 0, 100, 1, 1);
+	EXPECT_PAGES(self->mem, 150, NR_PAGES - 150, 1, 1);
+	io_uring_unregister_buffers(&ring);
+	io_uring_queue_exit(&ring);
+	EXPECT_EQ(0, punch(self->fd, PG(100), PG(50)));
+	EXPECT_EQ(NR_PAGES - 50, nr_present(self->mem, 0, NR_PAGES));
+}
+
 /* A hole in a folio is as good as one in the file. */
 TEST_F(file, holes_are_filled)
 {
@@ -403,10 +426,27 @@ TEST_F(file, overwriting_held_holes)
 #define NR_LOST		2
 
 static volatile int nr_sigbus;
+static sigjmp_buf not_read;
 
 static void on_sigbus(int sig)
 {
 	nr_sigbus++;
+}
+
+static void on_bad_page(int sig)
+{
+	siglongjmp(not_read, 1);
+}
+
+static bool is_bad(u64 *page)
+{
+	bool bad = sigsetjmp(not_read, 1);
+
+	signal(SIGBUS, on_bad_page);
+	if (!bad)
+		READ_ONCE(page[0]);
+	signal(SIGBUS, on_sigbus);
+	return bad;
 }
 
 TEST_F(file, one_bad_page)
@@ -415,6 +455,7 @@ TEST_F(file, one_bad_page)
 
 	/* A folio that cannot be split is an error that is not recovered from. */
 	signal(SIGBUS, on_sigbus);
+	nr_sigbus = 0;
 	for (held = 0; held < 2; held++) {
 		ASSERT_EQ(FILE_SIZE, write_pages(self, 0, NR_PAGES));
 		if (held)
@@ -422,8 +463,11 @@ TEST_F(file, one_bad_page)
 		READ_ONCE(page_of(self->mem, 5)[0]);
 		madvise(page_of(self->mem, 5), PG(1), MADV_HWPOISON);
 		EXPECT_EQ(held, nr_sigbus);
+		/* Who has mapped it goes on seeing it in one that was not split. */
+		kvm_madvise(self->mem, FILE_SIZE, MADV_DONTNEED);
 		EXPECT_PAGES(self->mem, 0, 5, 1, 1);
 		EXPECT_PAGES(self->mem, 6, NR_PAGES - 6, 1, 1);
+		EXPECT_TRUE(is_bad(page_of(self->mem, 5)));
 
 		fill_pages(self->src, NR_PAGES, 0, 2, 1);
 		EXPECT_EQ(PG(5), write_pages(self, 0, NR_PAGES));
@@ -536,6 +580,47 @@ TEST_F(file, policy_within_a_block)
 			TH_LOG("page %zu", i);
 	EXPECT_EQ(32, folio_pages(page_of(self->mem, BLOCK + 96)));
 	EXPECT_PAGES(self->mem, 0, NR_PAGES, 1, 1);
+}
+
+static const struct {
+	int mode;
+	unsigned long nodes;
+	int want;
+} policies[] = {
+	{ MPOL_BIND, BIT(0) | BIT(1), 0 },
+	{ MPOL_PREFERRED_MANY, BIT(0) | BIT(1), 0 },
+	{ MPOL_PREFERRED_MANY, BIT(1), 1 },
+	{ MPOL_PREFERRED, BIT(1), 1 },
+	{ MPOL_INTERLEAVE, BIT(1), 1 },
+	{ MPOL_BIND, BIT(1), 1 },
+};
+
+/* By whatever policy, the file's or the task's, a block is where a page would be. */
+TEST_F(file, policies)
+{
+	cpu_set_t first;
+	size_t i;
+
+	if (!is_multi_numa_node_system())
+		SKIP(return, "fewer than two NUMA nodes");
+
+	CPU_ZERO(&first);
+	CPU_SET(0, &first);
+	ASSERT_EQ(0, sched_setaffinity(0, sizeof(first), &first));
+	for (i = 0; i < ARRAY_SIZE(policies); i++) {
+		kvm_set_mempolicy(policies[i].mode, &policies[i].nodes, BITS_PER_LONG);
+		ASSERT_EQ(PG(BLOCK), write_pages(self, 0, BLOCK));
+		kvm_set_mempolicy(MPOL_DEFAULT, NULL, 0);
+		kvm_mbind(page_of(self->mem, BLOCK), PG(2 * BLOCK), policies[i].mode,
+			  &policies[i].nodes, BITS_PER_LONG, 0);
+		ASSERT_EQ(PG(BLOCK), write_pages(self, BLOCK, BLOCK));
+		EXPECT_EQ(BLOCK, folio_pages(self->mem)) TH_LOG("policy %zu", i);
+		EXPECT_EQ(policies[i].want, node_of(self->mem)) TH_LOG("policy %zu", i);
+		EXPECT_EQ(BLOCK, folio_pages(page_of(self->mem, BLOCK))) TH_LOG("policy %zu", i);
+		EXPECT_EQ(policies[i].want, node_of(page_of(self->mem, BLOCK)))
+			TH_LOG("policy %zu", i);
+		EXPECT_EQ(0, punch(self->fd, 0, FILE_SIZE));
+	}
 }
 
 /* The switch is for files that are created from then on. */
