@@ -558,11 +558,18 @@ static int node_of(void *page)
 	return status;
 }
 
+static const struct {
+	size_t start, end, folio;
+} bounds[] = {
+	{ 2 * BLOCK, 2 * BLOCK + 48, 16 },
+	{ BLOCK + 100, BLOCK + 128, 4 },
+};
+
 /* A policy holds for the pages that it was set for, neither fewer nor more. */
 TEST_F(file, policy_within_a_block)
 {
 	const unsigned long nodes[] = { BIT(0), BIT(1) };
-	size_t i;
+	size_t i, j, block;
 
 	if (!is_multi_numa_node_system())
 		SKIP(return, "fewer than two NUMA nodes");
@@ -572,13 +579,17 @@ TEST_F(file, policy_within_a_block)
 	EXPECT_EQ(BLOCK, folio_pages(self->mem));
 	EXPECT_EQ(1, node_of(self->mem));
 
-	kvm_mbind(page_of(self->mem, BLOCK + 96), PG(32), MPOL_BIND, &nodes[1], BITS_PER_LONG, 0);
 	kvm_set_mempolicy(MPOL_BIND, &nodes[0], BITS_PER_LONG);
-	ASSERT_EQ(PG(2 * BLOCK), write_pages(self, BLOCK, 2 * BLOCK));
-	for (i = BLOCK; i < NR_PAGES; i++)
-		EXPECT_EQ(i >= BLOCK + 96 && i < BLOCK + 128, node_of(page_of(self->mem, i)))
-			TH_LOG("page %zu", i);
-	EXPECT_EQ(32, folio_pages(page_of(self->mem, BLOCK + 96)));
+	for (i = 0; i < ARRAY_SIZE(bounds); i++) {
+		kvm_mbind(page_of(self->mem, bounds[i].start), PG(bounds[i].end - bounds[i].start),
+			  MPOL_BIND, &nodes[1], BITS_PER_LONG, 0);
+		block = bounds[i].start & ~(BLOCK - 1);
+		ASSERT_EQ(PG(BLOCK), write_pages(self, block, BLOCK));
+		for (j = block; j < block + BLOCK; j++)
+			EXPECT_EQ(j >= bounds[i].start && j < bounds[i].end, node_of(page_of(self->mem, j)))
+				TH_LOG("page %zu", j);
+		EXPECT_EQ(bounds[i].folio, folio_pages(page_of(self->mem, bounds[i].start)));
+	}
 	EXPECT_PAGES(self->mem, 0, NR_PAGES, 1, 1);
 }
 
