@@ -46,7 +46,7 @@ for patch in "$mailed"/*/0*.patch; do
 done
 
 check "Linux 7.2 gets the same change" kernel/port --check 7.2
-for name in $(wanted_series); do
+for name in "${series[@]}"; do
 	check "every mutant still fits the $name series" env GMEM_SERIES="$name" tests/mutants/run --check
 done
 done_testing
