@@ -121,6 +121,22 @@ TEST_F(file, allocated)
 	EXPECT_ZERO(self->mem, 2 * BLOCK, BLOCK);
 }
 
+/* Where nothing is overwritten a look at one page must not populate those beside it. */
+TEST_F(file, allocated_for_once)
+{
+	const int fd = vm_create_guest_memfd(self->vm, FILE_SIZE,
+					     WRITE_FLAGS | GUEST_MEMFD_FLAG_NO_OVERWRITE);
+	u64 *mem = map_file(fd, FILE_SIZE);
+
+	EXPECT_EQ(0, preallocate(fd, 0, FILE_SIZE));
+	EXPECT_EQ(0, page_of(mem, 5)[0]);
+	EXPECT_EQ(PG(5), RET(pwrite(fd, self->src, FILE_SIZE, 0)));
+	EXPECT_EQ(PG(NR_PAGES - 6), RET(pwrite(fd, self->src + PG(6), PG(NR_PAGES - 6), PG(6))));
+	EXPECT_PAGES(mem, 6, NR_PAGES - 6, 1, 1);
+	kvm_munmap(mem, FILE_SIZE);
+	close(fd);
+}
+
 /* Whole over whole, parts, and across folios. */
 TEST_F(file, overwritten)
 {
@@ -157,6 +173,17 @@ TEST_F(file, unreadable_source)
 	}
 }
 
+/* It takes mappings away for a while, also of what was waited for, and then pages will do. */
+static void stop_numa_balancing(void)
+{
+	FILE *f = fopen("/proc/sys/kernel/numa_balancing", "w");
+
+	if (f) {
+		fputs("0", f);
+		fclose(f);
+	}
+}
+
 /* It comes page by page, which nobody sees before all of a folio is there. */
 TEST_F(file, slow_source)
 {
@@ -166,6 +193,7 @@ TEST_F(file, slow_source)
 	size_t i;
 	u8 *page;
 
+	stop_numa_balancing();
 	fill_pages(src, BLOCK, 0, 3, 1);
 	start_writing(&w);
 	for (i = 0; i < BLOCK; i++) {
@@ -524,6 +552,9 @@ static int write_at_limit(FIXTURE_DATA(file) *self, struct memcg *poor, size_t o
 			     cg_read_long(poor->path, "memory.current") + PG(300)))
 		return 2;
 	/* A block is too much, single pages are had to the last. */
+	if (preallocate(self->fd, 0, PG(BLOCK)) != -ENOMEM ||
+	    write_pages(self, BLOCK - 1, 1) != -ENOMEM || punch(self->fd, 0, PG(BLOCK)))
+		return 5;
 	ret = RET(pwrite(self->fd, self->src, PG(BLOCK), 0));
 	ksft_print_msg("%ld pages\n", ret / (long)PAGE_BYTES);
 	if (ret < (long)PG(150) || ret >= (long)PG(BLOCK))

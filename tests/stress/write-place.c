@@ -114,11 +114,29 @@ static void run_on_first_node(void)
 	TEST_ASSERT(!sched_setaffinity(0, sizeof(first), &first), "sched_setaffinity() failed");
 }
 
+/* What /proc/vmstat has counted, or -1 if it has no such thing. */
+static long vmstat(const char *what)
+{
+	char name[64];
+	long value;
+	FILE *f;
+
+	f = fopen("/proc/vmstat", "r");
+	TEST_ASSERT(f, "Cannot open /proc/vmstat, errno = %d", errno);
+	do {
+		if (fscanf(f, "%63s %ld", name, &value) != 2)
+			value = -1;
+	} while (value >= 0 && strcmp(name, what));
+	fclose(f);
+	return value;
+}
+
 /* Room for all, in pieces, but for what else needs some meanwhile. */
 TEST_F(file, first_node_in_pieces)
 {
 	u64 *written, *faulted;
 	size_t size, i, nr_written, nr_faulted;
+	long compacted;
 	u8 *hog;
 
 	if (!is_multi_numa_node_system())
@@ -130,7 +148,10 @@ TEST_F(file, first_node_in_pieces)
 		kvm_madvise(hog + i, PG(1), MADV_DONTNEED);
 	TH_LOG("%ld MiB are free on node 0", node_meminfo(0, "MemFree") >> 20);
 
+	compacted = vmstat("compact_stall");
 	populate_both_ways(self, &written, &faulted);
+	/* Nobody waits for a large folio. */
+	EXPECT_EQ(compacted, vmstat("compact_stall"));
 	nr_written = nr_on_node(written, PLACED_PAGES, 0);
 	nr_faulted = nr_on_node(faulted, PLACED_PAGES, 0);
 	EXPECT_LT(PLACED_PAGES * 9 / 10, nr_faulted);
@@ -168,22 +189,6 @@ TEST_F(file, first_node_full)
 	EXPECT_TRUE(values_close(nr_written, nr_faulted, 10));
 }
 
-/* Pages that kswapd has freed so far. */
-static long freed_by_kswapd(void)
-{
-	char name[64];
-	long value;
-	FILE *f;
-
-	f = fopen("/proc/vmstat", "r");
-	TEST_ASSERT(f, "Cannot open /proc/vmstat, errno = %d", errno);
-	do {
-		TEST_ASSERT(fscanf(f, "%63s %ld", name, &value) == 2, "no pgsteal_kswapd");
-	} while (strcmp(name, "pgsteal_kswapd"));
-	fclose(f);
-	return value;
-}
-
 /* No room where pages must be, but some to be had: kswapd is woken, and gets it. */
 TEST_F(file, kswapd_makes_room)
 {
@@ -201,13 +206,13 @@ TEST_F(file, kswapd_makes_room)
 	hog = fill_first_node(&size);
 	kvm_madvise(hog, size, MADV_FREE);
 
-	before = freed_by_kswapd();
+	before = vmstat("pgsteal_kswapd");
 	for (i = 0; i < PLACED_PAGES; i += 128)
 		TEST_ASSERT_EQ(pwrite(fd, self->src, PG(128), PG(i)), (ssize_t)PG(128));
-	by_write = freed_by_kswapd() - before;
+	by_write = vmstat("pgsteal_kswapd") - before;
 	for (; i < 2 * PLACED_PAGES; i += 128)
 		memcpy(mem + i * PAGE_WORDS, self->src, PG(128));
-	by_fault = freed_by_kswapd() - before - by_write;
+	by_fault = vmstat("pgsteal_kswapd") - before - by_write;
 
 	TH_LOG("kswapd freed %ld pages for writes, %ld for faults", by_write, by_fault);
 	EXPECT_LT(0, by_write);
