@@ -160,16 +160,22 @@ static double median(const struct way *w)
 	return runs % 2 ? w->ms[runs / 2] : (w->ms[runs / 2 - 1] + w->ms[runs / 2]) / 2;
 }
 
-/* In huge pages, if there are some: it is the other end that is measured. */
-static char *buffer(void)
+/*
+ * In huge pages, if there are some: it is the other end that is measured. Folios and
+ * mappings begin at multiples of 2 MiB, so the source must not: the TLB of an emulated
+ * processor has one place for all addresses that agree in their lower bits.
+ */
+#define SKEW	(13 * 4096)
+
+static char *buffer(size_t skew)
 {
-	char *bytes = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *bytes = mmap(NULL, size + skew, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (bytes == MAP_FAILED)
 		die("--size: no memory for a buffer of %" PRIu64 " bytes: %s", size, strerror(errno));
-	madvise(bytes, size, MADV_HUGEPAGE);
-	memset(bytes, 0, size);
-	return bytes;
+	madvise(bytes, size + skew, MADV_HUGEPAGE);
+	memset(bytes, 0, size + skew);
+	return bytes + skew;
 }
 
 static void read_image(int fd, char *bytes)
@@ -221,7 +227,7 @@ static int open_source(void)
 /* In turns, so that what disturbs the machine disturbs all of them. */
 static void measure(int source)
 {
-	char *from = buffer();
+	char *from = buffer(SKEW);
 	unsigned int run;
 	struct way *w;
 	double ms;
@@ -230,7 +236,7 @@ static void measure(int source)
 		read_image(source, from);
 	else
 		memset(from, 'g', size);
-	to = buffer();
+	to = buffer(0);
 	if (threads > 1)
 		snprintf(ways[MADVISE].why_not, sizeof(ways[MADVISE].why_not), "by one thread only");
 	for (run = 0; run <= runs; run++) {
@@ -252,7 +258,7 @@ static void measure(int source)
 		fprintf(stderr, "\r\033[K");
 	for (w = ways; w < ways + ARRAY_SIZE(ways); w++)
 		qsort(w->ms, runs, sizeof(w->ms[0]), compare);
-	munmap(from, size);
+	munmap(from - SKEW, size + SKEW);
 	munmap(to, size);
 }
 
