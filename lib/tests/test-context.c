@@ -50,8 +50,11 @@ static void test_failures(void **state)
 
 	FAILS(gmem_create(g, -1, 0, 0, 0), -EINVAL, "0 bytes");
 	FAILS(gmem_create(g, -1, page + 1, 0, 0), -EINVAL, "whole pages");
-	FAILS(gmem_create(g, -1, page, 0, 0), -EBADF, "no VM");
-	FAILS(gmem_create(g, fd, page, 0, 0), -ENOTTY, "no VM");
+	/* qemu-user knows no call of KVM's. */
+	if (gmem_create(g, -1, page, 0, 0) != -ENOSYS) {
+		FAILS(gmem_create(g, -1, page, 0, 0), -EBADF, "no VM");
+		FAILS(gmem_create(g, fd, page, 0, 0), -ENOTTY, "no VM");
+	}
 	FAILS(gmem_examine(g, -1, &n), -EBADF, "descriptor -1");
 	FAILS(gmem_examine(g, ends[0], &n), -EINVAL, "no guest_memfd");
 	FAILS(gmem_next_populated(g, -1, 0, &range), -EBADF, "descriptor -1");
