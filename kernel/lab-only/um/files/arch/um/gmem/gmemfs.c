@@ -75,6 +75,8 @@ static int gmemfs_create(struct mnt_idmap *idmap, struct inode *dir,
 	inode->i_mapping->a_ops = &gmemfs_aops;
 	mapping_set_gfp_mask(inode->i_mapping, GFP_HIGHUSER);
 	mapping_set_inaccessible(inode->i_mapping);
+	mapping_set_folio_order_range(inode->i_mapping, 0, gmem_folio_order);
+	GMEM_I(inode)->max_order = mapping_max_folio_order(inode->i_mapping);
 	GMEM_I(inode)->flags = GUEST_MEMFD_FLAG_INIT_SHARED | GUEST_MEMFD_FLAG_WRITE;
 
 	d_make_persistent(dentry, inode);
@@ -96,6 +98,7 @@ static struct inode *gmemfs_alloc_inode(struct super_block *sb)
 
 	mpol_shared_policy_init(&inode->policy, NULL);
 	INIT_LIST_HEAD(&inode->gmem_file_list);
+	xa_init(&inode->holes);
 	inode->flags = 0;
 	return &inode->vfs_inode;
 }
