@@ -25,16 +25,6 @@
 #define DEBUGFS		"/sys/kernel/debug/"
 #define DIRECT_MAP	DEBUGFS "guest_memfd/"
 
-static u64 *page_of(u64 *mem, size_t index)
-{
-	return mem + index * PAGE_WORDS;
-}
-
-static long write_pages(FIXTURE_DATA(file) *self, size_t index, size_t nr)
-{
-	return RET(pwrite(self->fd, self->src + PG(index), PG(nr), PG(index)));
-}
-
 static long write_text(const char *path, const char *text)
 {
 	int fd = open(path, O_WRONLY);

@@ -21,16 +21,6 @@
 #include "common/offline.h"
 #include "common/uffd.h"
 
-static u64 *page_of(u64 *mem, size_t index)
-{
-	return mem + index * PAGE_WORDS;
-}
-
-static long write_pages(FIXTURE_DATA(file) *self, size_t index, size_t nr)
-{
-	return RET(pwrite(self->fd, self->src + PG(index), PG(nr), PG(index)));
-}
-
 /* How many of the pages the file has.  Those that were only allocated don't count. */
 static size_t nr_present(u64 *mem, size_t index, size_t nr)
 {
