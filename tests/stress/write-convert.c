@@ -250,7 +250,11 @@ TEST_NOTHING_IS_LEFT(0)
 
 int main(int argc, char *argv[])
 {
+	int ret;
+
 	/* What can be converted has single pages. */
 	set_folio_order(0);
-	return hostile_main(argc, argv, "write-convert");
+	ret = hostile_main(argc, argv, "write-convert");
+	set_folio_order(9);
+	return ret;
 }
