@@ -210,14 +210,12 @@ int console_start(struct vmm *vmm)
 	int err;
 
 	vmm->console.done = false;
-	err = pthread_create(&thread, NULL, console_main, vmm);
-	if (!err) {
+	err = vmm_start_thread(vmm, &thread, console_main);
+	if (err)
+		vmm->console.done = true;
+	else
 		pthread_detach(thread);
-		return 0;
-	}
-	vmm->console.done = true;
-	errno = err;
-	return vmm_fail(vmm, "cannot start a thread: %m");
+	return err;
 }
 
 void console_close(struct vmm *vmm)

@@ -128,14 +128,10 @@ static void *background_main(void *arg)
 int demand_start_background(struct vmm *vmm)
 {
 	struct demand *d = vmm->demand;
-	int err = pthread_create(&d->background, NULL, background_main, vmm);
+	int err = vmm_start_thread(vmm, &d->background, background_main);
 
-	if (err) {
-		errno = err;
-		return vmm_fail(vmm, "cannot start a thread: %m");
-	}
-	d->background_runs = true;
-	return 0;
+	d->background_runs = !err;
+	return err;
 }
 
 static void join_background(struct demand *d)

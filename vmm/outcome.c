@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
 /* How the machine ends, what went wrong, and what the main thread is to look at. */
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <time.h>
@@ -37,6 +38,12 @@ int vmm_fail(struct vmm *vmm, const char *format, ...)
 	}
 	pthread_mutex_unlock(&vmm->lock);
 	return -1;
+}
+
+int vmm_start_thread(struct vmm *vmm, pthread_t *thread, void *(*fn)(void *))
+{
+	errno = pthread_create(thread, NULL, fn, vmm);
+	return errno ? vmm_fail(vmm, "cannot start a thread: %m") : 0;
 }
 
 void vmm_wake(struct vmm *vmm)

@@ -8,6 +8,9 @@
 /* Leave a message for who called, unless there is one: -1. */
 int vmm_fail(struct vmm *vmm, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* Run fn(vmm) as a thread; 0, or -1 after a message. */
+int vmm_start_thread(struct vmm *vmm, pthread_t *thread, void *(*fn)(void *));
+
 /* The first outcome counts. */
 void vmm_end(struct vmm *vmm, enum vmm_outcome outcome);
 bool vmm_is_over(struct vmm *vmm);

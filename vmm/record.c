@@ -113,13 +113,9 @@ int record_start(struct vmm *vmm)
 		return vmm_fail(vmm, "out of memory");
 	if (r->pagemap < 0)
 		return vmm_fail(vmm, "--record-order: /proc/self/pagemap: %m");
-	err = pthread_create(&r->thread, NULL, record_main, vmm);
-	if (err) {
-		errno = err;
-		return vmm_fail(vmm, "cannot start a thread: %m");
-	}
-	r->runs = true;
-	return 0;
+	err = vmm_start_thread(vmm, &r->thread, record_main);
+	r->runs = !err;
+	return err;
 }
 
 static void stop(struct record *r)
