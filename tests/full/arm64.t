@@ -14,7 +14,7 @@ cd "$root"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-kernel=$(lab/build) && selftests=$(lab/selftests) || exit
+kernel=$(lab/kernel) && selftests=$(lab/selftests) || exit
 boot() { lab/boot --quiet --kernel "$kernel" --log "$work/console" "$@"; }
 
 # -- the lab -----------------------------------------------------------------

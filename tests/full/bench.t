@@ -21,7 +21,7 @@ if [[ ! -e /sys/module/kvm/parameters/gmem_engine ]]; then
 fi
 
 # Instructions
-kernel=$(lab/build --profile bench) || exit
+kernel=$(lab/kernel --profile bench) || exit
 count() { bench/count --kernel "$kernel" "$@"; }
 of() { awk -v m="$1" '$1 == m { print $2 }' "$work/$2"; }
 holds() { awk "BEGIN { exit !($1) }"; }
@@ -92,7 +92,7 @@ fields() {
 check "result.json, the profile and the plots have it all, and no task waits for a millisecond" fields
 
 # As with --bare: a kernel that has the flag, and not the peers
-lab/build >/dev/null && bench/build "$work/populate-bench" || exit
+lab/kernel >/dev/null && bench/compile "$work/populate-bench" || exit
 bare() {
 	mkdir -p "$work/bare" && lab/boot --mem 3G --add "$work/populate-bench" --add bench/guest -- guest 4096 1 >"$work/bare/samples" &&
 		bench/report --accel tcg --size 4096 "$work/bare" "$work/bare"

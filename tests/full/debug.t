@@ -15,7 +15,7 @@
 . "$root/tests/stress.sh"
 cd "$root"
 
-kernel=$(lab/build --profile debug) && selftests=$(lab/selftests) || exit
+kernel=$(lab/kernel --profile debug) && selftests=$(lab/selftests) || exit
 dir=build/tests/debug
 rm -rf "$dir"
 mkdir -p "$dir/share"

@@ -13,7 +13,7 @@
 . "$root/tests/stress.sh"
 cd "$root"
 
-kernel=$(lab/build --profile kcsan) && selftests=$(lab/selftests) || exit
+kernel=$(lab/kernel --profile kcsan) && selftests=$(lab/selftests) || exit
 dir=build/tests/kcsan
 rm -rf "$dir"
 mkdir -p "$dir"

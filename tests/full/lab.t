@@ -177,17 +177,17 @@ check "KERNEL_SRC is copied, patched, and followed when it changes" follows_own_
 # -- building ----------------------------------------------------------------
 
 check "an unknown profile is named, with those there are" \
-	gives 125 '' "no profile nonsense: there is stock .*base" "$lab/build" --profile nonsense
+	gives 125 '' "no profile nonsense: there is stock .*base" "$lab/kernel" --profile nonsense
 echo CONFIG_GMEM_NONSENSE=y >"$checkout/kernel/config/nonsense.config"
 check "a setting that the configuration drops is named" \
-	gives 125 '' "did not keep CONFIG_GMEM_NONSENSE=y" own_cache "$checkout/lab/build" --profile nonsense
+	gives 125 '' "did not keep CONFIG_GMEM_NONSENSE=y" own_cache "$checkout/lab/kernel" --profile nonsense
 check "... and nothing half-built stays" nothing_left
 
-kernel=$("$lab/build" --profile base) || { echo "Bail out! no kernel"; exit 1; }
+kernel=$("$lab/kernel" --profile base) || { echo "Bail out! no kernel"; exit 1; }
 for f in bzImage vmlinux System.map config headers/include/linux/kvm.h release build.log; do
 	check "the build has $f" test -s "$kernel/$f"
 done
-check "a second build does nothing" gives 0 "$kernel" '^$' "$lab/build" --profile base
+check "a second build does nothing" gives 0 "$kernel" '^$' "$lab/kernel" --profile base
 
 # -- booting -----------------------------------------------------------------
 
@@ -263,10 +263,10 @@ check "a command that is not there: 127" gives 127 '' "not found" boot -- nonsen
 
 # -- Debian's kernel ---------------------------------------------------------
 
-"$lab/build" --unpatched >/dev/null || { echo "Bail out! no unpatched stock kernel"; exit 1; }
-stock=$("$lab/build") || { echo "Bail out! no stock kernel"; exit 1; }
+"$lab/kernel" --unpatched >/dev/null || { echo "Bail out! no unpatched stock kernel"; exit 1; }
+stock=$("$lab/kernel") || { echo "Bail out! no stock kernel"; exit 1; }
 check "the stock kernel's image is Debian's" cmp "$stock/bzImage" "$cache"/debian-kernel/"$version"-amd64/usr/lib/modules/"$(<"$stock/release")"/vmlinuz
-check "a second build does nothing" gives 0 "$stock" '^$' "$lab/build"
+check "a second build does nothing" gives 0 "$stock" '^$' "$lab/kernel"
 # shellcheck disable=SC2016 # for the guest's shell
 check "it boots with our KVM" gives 0 '.*Debian 7\.3.* OE OE 1' '^$' "$lab/boot" --quiet --accel tcg -- \
 	sh -c 'echo $(uname -v) $(cat /sys/module/kvm/taint /sys/module/kvm_amd/taint) $(nproc)'
@@ -276,7 +276,7 @@ check "unpatched it has Debian's" gives 0 'none 2' '^$' "$lab/boot" --quiet --ac
 check "drives and the share work there, too" gives 0 "$sum" '^$' "$lab/boot" --quiet --drive "$tmp/in" --share "$tmp/share" -- \
 	sh -c 'cat /dev/vda >/share/stock; sha256sum </dev/vda'
 check "what was written to the share is here, too" cmp "$tmp/in" "$tmp/share/stock"
-check "KERNEL_SRC is not for it" gives 125 '' "KERNEL_SRC .*--profile base" env KERNEL_SRC="$pristine" "$lab/build" --profile stock
+check "KERNEL_SRC is not for it" gives 125 '' "KERNEL_SRC .*--profile base" env KERNEL_SRC="$pristine" "$lab/kernel" --profile stock
 
 # -- what goes wrong in the guest --------------------------------------------
 

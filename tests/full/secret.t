@@ -15,7 +15,7 @@ cd "$root"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-kernel=$(lab/build --profile secret) && selftests=$(lab/selftests) && tests/stress/compile "$work" secret race &&
+kernel=$(lab/kernel --profile secret) && selftests=$(lab/selftests) && tests/stress/compile "$work" secret race &&
 	gmem=$(lib/build static)/cli/gmem || exit
 # boot ARG...: with a disk, for direct I/O.
 boot() {

@@ -101,7 +101,7 @@ check "the pristine kernel can be configured, KVM as modules" quietly configure 
 check "it builds" build
 used >"$work/used-before"
 # Of the kernel that the lab boots, which has KVM built in: nothing is there for KVM alone.
-kernel=$("$root/lab/build" --profile base) || exit
+kernel=$("$root/lab/kernel" --profile base) || exit
 sed -n 's/.* __ksymtab_//p' "$kernel/System.map" | sort -u >"$work/exported-to-all"
 says "what is there for KVM alone is told from what is there for all" 1 'not exported: ' uses_what_is_exported /dev/null
 for patch in "${patches[@]}"; do

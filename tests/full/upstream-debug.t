@@ -18,7 +18,7 @@ rm -rf "$results"
 mkdir -p "$results"/{odd,even}
 should_pass | awk 'NR % 2' >"$results/odd/tests"
 should_pass | awk 'NR % 2 == 0' >"$results/even/tests"
-lab/build --profile debug >/dev/null && lab/selftests --unpatched >/dev/null || exit
+lab/kernel --profile debug >/dev/null && lab/selftests --unpatched >/dev/null || exit
 
 # run DIR: the tests of DIR/tests.
 run() { setpriv --pdeathsig TERM tests/upstream-run --profile debug "$1" <"$1/tests" >"$1/outcomes"; }

@@ -29,7 +29,7 @@ says "or none" 0 '^guest_memfd_test$' with_options <<<guest_memfd_test
 # -- run them on both kernels ------------------------------------------------
 
 # Built one after the other, for each takes all processors.
-lab/build --profile base >/dev/null && lab/build --profile base --unpatched >/dev/null && lab/selftests --unpatched >/dev/null || exit
+lab/kernel --profile base >/dev/null && lab/kernel --profile base --unpatched >/dev/null && lab/selftests --unpatched >/dev/null || exit
 
 # outcomes TEST: on the patched kernel, each time that it was tried.
 outcomes() { cat "$results"/{patched,again}/outcomes 2>/dev/null | awk -v name="$1" '$1 == name { print $2 }'; }
