@@ -248,13 +248,15 @@ TEST_F(file, conversions_race)
 
 TEST_NOTHING_IS_LEFT(0)
 
+static void restore_folio_order(void)
+{
+	set_folio_order(9);
+}
+
 int main(int argc, char *argv[])
 {
-	int ret;
-
 	/* What can be converted has single pages. */
 	set_folio_order(0);
-	ret = hostile_main(argc, argv, "write-convert");
-	set_folio_order(9);
-	return ret;
+	atexit(restore_folio_order);
+	return hostile_main(argc, argv, "write-convert");
 }
