@@ -3,16 +3,19 @@
  * What a shell cannot do to gmem run, in the lab:
  *
  *   vmm-helper block SIGNAL COMMAND...   run it with that signal blocked
+ *   vmm-helper bounded COMMAND...        run it without what lets root exceed a quota
  *   vmm-helper limit PID BYTES           no file of that process may be larger
  *   vmm-helper poison PID TEXT           a memory error in a page that begins with that,
  *                                        of guest memory that the process has mapped
  *   vmm-helper stop FIFO TEXT            read up to that, then no more, and stay
  *   vmm-helper terminal COMMAND...       run it on a terminal, and show what it says
+ *   vmm-helper quota DEVICE KIB FILES    how much more root's files may take there
  *   vmm-helper spin                      a virtual machine that runs, for good
  */
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <linux/kvm.h>
 #include <pty.h>
 #include <signal.h>
@@ -22,6 +25,8 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/quota.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -36,6 +41,27 @@ static void block(char **argv)
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	execvp(argv[1], argv + 1);
 	err(127, "%s", argv[1]);
+}
+
+static void bounded(char **argv)
+{
+	if (prctl(PR_CAPBSET_DROP, CAP_SYS_RESOURCE))
+		err(127, "prctl");
+	execvp(argv[0], argv);
+	err(127, "%s", argv[0]);
+}
+
+static void quota(const char *device, uint64_t kib, uint64_t files)
+{
+	struct dqblk q;
+
+	if (quotactl(QCMD(Q_GETQUOTA, USRQUOTA), device, 0, (void *)&q))
+		err(1, "Q_GETQUOTA");
+	q.dqb_bhardlimit = q.dqb_curspace / 1024 + kib;
+	q.dqb_ihardlimit = q.dqb_curinodes + files;
+	q.dqb_valid = QIF_LIMITS;
+	if (quotactl(QCMD(Q_SETQUOTA, USRQUOTA), device, 0, (void *)&q))
+		err(1, "Q_SETQUOTA");
 }
 
 static void limit(pid_t pid, rlim_t bytes)
@@ -164,6 +190,10 @@ int main(int argc, char **argv)
 
 	if (!strcmp(what, "block") && argc > 3)
 		block(argv + 2);
+	else if (!strcmp(what, "bounded") && argc > 2)
+		bounded(argv + 2);
+	else if (!strcmp(what, "quota") && argc == 5)
+		quota(argv[2], atoll(argv[3]), atoll(argv[4]));
 	else if (!strcmp(what, "limit") && argc == 4)
 		limit(atoi(argv[2]), atoll(argv[3]));
 	else if (!strcmp(what, "poison") && argc == 4)

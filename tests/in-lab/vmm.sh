@@ -42,15 +42,17 @@ refused() {
 
 # -- a machine ---------------------------------------------------------------
 
-# start OPTION...: run one, instead of that before; its console goes to $work/out.
+# start OPTION...: run one, by the command $as, instead of that before; its console goes to
+# $work/out.
 machine=
+as='env'
 start() {
 	stopped >/dev/null
 	rm -f in
 	mkfifo in
 	: >out
 	# shellcheck disable=SC2086 # an option or nothing
-	gmem run ${secret-} "$@" <in >out 2>&1 &
+	$as gmem run ${secret-} "$@" <in >out 2>&1 &
 	machine=$!
 	exec 3>in
 }
@@ -102,4 +104,29 @@ alive() {
 	answers=$((answers + 1))
 	type_in "echo alive \$(($answers + 1000))"
 	sees "alive $((answers + 1000))"
+}
+
+# -- a snapshot that cannot be -------------------------------------------------
+
+# refusal REGEX COMMAND...: it fails with status 1 and one line.
+refusal() {
+	regex=$1
+	shift
+	"$@" >$said.one 2>&1 </dev/null
+	status=$?
+	[ $status = 1 ] && [ "$(wc -l <$said.one)" = 1 ] && grep -qE -e "$regex" $said.one && return
+	echo "status $status of $*, wanted /$regex/:"
+	tail -n 5 $said.one
+	return 1
+}
+
+# unharmed DIR REGEX COMMAND...: it fails so, DIR has what it had, and the machine is there.
+content() { (cd "$1" && find . | sort && ls -lie old old.state; md5sum old.state) 2>/dev/null; }
+unharmed() {
+	dir=$1
+	shift
+	content "$dir" >before
+	refusal "$@" || return
+	content "$dir" >after
+	cmp before after && kill -0 "$machine"
 }
