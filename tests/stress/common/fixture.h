@@ -247,14 +247,10 @@ static inline void expect_nothing_left(struct __test_metadata *_metadata, long l
 
 static inline int hostile_main(int argc, char *argv[], const char *name)
 {
-	int ret;
-
 	TEST_REQUIRE(kvm_check_cap(KVM_CAP_GUEST_MEMFD_FLAGS) & GUEST_MEMFD_FLAG_WRITE);
 	TEST_ASSERT(!memcg_create(&program_cg, NULL, name), "Cannot create a memory cgroup");
 	pages_before = max(gmem_pages_left(0), 0l);
-	ret = test_harness_run(argc, argv);
-	memcg_destroy(&program_cg);
-	return ret;
+	return test_harness_run(argc, argv);	/* which exits */
 }
 
 #endif
