@@ -441,7 +441,8 @@ TEST_F(file, overwriting_held_holes)
 
 /* -- memory errors ---------------------------------------------------------- */
 
-#define NR_LOST		2
+#define NR_LOST		4
+#define CORRUPT_PFN	"/sys/kernel/debug/hwpoison/corrupt-pfn"
 
 static volatile int nr_sigbus;
 static sigjmp_buf not_read;
@@ -504,6 +505,26 @@ TEST_F(file, one_bad_page)
 	}
 }
 
+/* Nobody has ever mapped it: a page that was only allocated. */
+TEST_F(file, bad_page_without_data)
+{
+	int pipefd[2], inject = open(CORRUPT_PFN, O_WRONLY);
+
+	if (inject < 0)
+		SKIP(return, "the kernel has no hwpoison/corrupt-pfn");
+
+	ASSERT_EQ(0, preallocate(self->fd, 0, PG(BLOCK)));
+	ASSERT_EQ(PG(1), write_pages(self, 3, 1));
+	hold_page(page_of(self->mem, 3), pipefd);
+	dprintf(inject, "%#llx", (unsigned long long)page_frame(page_of(self->mem, 3)) + 2);
+	close(inject);
+
+	EXPECT_TRUE(is_bad(page_of(self->mem, 5)));
+	EXPECT_PAGE(self->mem, 3, 1, 1);
+	EXPECT_ZERO(self->mem, 6, BLOCK - 6);
+	let_go(pipefd);
+}
+
 TEST_F(file, soft_offline)
 {
 	if (access(SOFT_OFFLINE, W_OK))
@@ -526,6 +547,55 @@ TEST_F(file, compaction)
 	EXPECT_PAGES(self->mem, 0, 3, 1, 1);
 	EXPECT_PAGES(self->mem, 203, NR_PAGES - 203, 1, 1);
 	close(compact);
+}
+
+/* -- guests --------------------------------------------------------------------- */
+
+#define GPA	(1ul << 30)
+
+/* As if the guest had accessed the pages. */
+static long prefault(struct kvm_vcpu *vcpu, size_t index, size_t nr)
+{
+	struct kvm_pre_fault_memory range = { .gpa = GPA + PG(index), .size = PG(nr) };
+	long ret;
+
+	do {
+		ret = RET(__vcpu_ioctl(vcpu, KVM_PRE_FAULT_MEMORY, &range));
+	} while (ret == -EAGAIN || ret == -EINTR || (!ret && range.size));
+	return ret;
+}
+
+/* The guest is mapped a folio as a whole, unless a page of it is a hole, or bad. */
+TEST_F(file, guest)
+{
+	struct kvm_vm *vm = vm_create_barebones();
+	struct kvm_vcpu *vcpu = __vm_vcpu_add(vm, 0);
+	const int fd = vm_create_guest_memfd(vm, FILE_SIZE, WRITE_FLAGS);
+	u64 *mem = map_file(fd, FILE_SIZE);
+	int pipefd[2];
+
+	vm_set_user_memory_region2(vm, 1, KVM_MEM_GUEST_MEMFD, GPA, FILE_SIZE, mem, fd, 0);
+	ASSERT_EQ(FILE_SIZE, RET(pwrite(fd, self->src, FILE_SIZE, 0)));
+	EXPECT_EQ(0, prefault(vcpu, 0, NR_PAGES));
+	EXPECT_EQ(NR_BLOCKS, vm_get_stat(vm, pages_2m));
+
+	hold_page(page_of(mem, 7), pipefd);
+	EXPECT_EQ(0, punch(fd, PG(10), PG(10)));
+	EXPECT_EQ(0, prefault(vcpu, 30, 1));
+	EXPECT_EQ(NR_BLOCKS - 1, vm_get_stat(vm, pages_2m));
+	EXPECT_EQ(0, prefault(vcpu, 12, 1));
+	EXPECT_EQ(PG(12), RET(lseek(fd, PG(10), SEEK_DATA)));
+	EXPECT_EQ(PG(13), RET(lseek(fd, PG(12), SEEK_HOLE)));
+
+	poison(page_of(mem, BLOCK + 5));
+	EXPECT_EQ(-EHWPOISON, prefault(vcpu, BLOCK + 5, 1));
+	EXPECT_EQ(0, prefault(vcpu, BLOCK + 6, 1));
+	EXPECT_EQ(NR_BLOCKS - 2, vm_get_stat(vm, pages_2m));
+
+	let_go(pipefd);
+	kvm_munmap(mem, FILE_SIZE);
+	close(fd);
+	kvm_vm_free(vm);
 }
 
 /* -- who pays, and where ------------------------------------------------------ */
