@@ -64,7 +64,7 @@ sees() {
 	n=0
 	until grep -qE -e "$1" out; do
 		n=$((n + 1))
-		if [ $n = 600 ] || ! kill -0 "$machine" 2>/dev/null; then
+		if [ $n = 3000 ] || ! kill -0 "$machine" 2>/dev/null; then
 			grep -qE -e "$1" out && return
 			echo "no /$1/ on the console:"
 			tail -n 30 out
