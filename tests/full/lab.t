@@ -32,7 +32,7 @@ nothing_left() { [[ -z $(find "$tmp/cache" -name '.partial*') ]]; }
 
 # -- the scripts -------------------------------------------------------------
 
-scripts=(packages fetch tree debian foreign stock accel build boot selftests)
+scripts=(packages fetch tree debian foreign stock accel kernel boot selftests)
 
 helps_on_a_screen() {
 	local help
@@ -289,8 +289,8 @@ check "a bad pointer: 123" gives 123 '' "BUG: kernel NULL pointer" lkdtm EXCEPTI
 flood='echo on >/proc/sys/kernel/printk_devkmsg; for i in $(seq 3000); do echo "lab: line $i of many that are long" >/dev/kmsg; done'
 check "a WARNING before a long log: 123" \
 	gives 123 '' "WARNING: .*the kernel complained" boot -- sh -c "echo WARNING >/sys/kernel/debug/provoke-crash/DIRECT; $flood"
-check "panic: 122" gives 122 '' "Kernel panic.*the guest died" lkdtm PANIC
-check "reset: 122" gives 122 '' "the guest died" boot -- sh -c 'echo b >/proc/sysrq-trigger; sleep 9'
+check "panic: 122" gives 122 '' "Kernel panic.*the machine died" lkdtm PANIC
+check "reset: 122" gives 122 '' "the machine died" boot -- sh -c 'echo b >/proc/sysrq-trigger; sleep 9'
 check "no end: 124 within the limit" gives 124 '' "time limit of 5 s.*$tmp/console" boot --timeout 5 -- sleep 99
 check "a kernel message that only talks of warnings is none" \
 	gives 0 '' '^$' boot -- sh -c 'echo "lab: no WARNING: here, no BUG: either" >/dev/kmsg'
