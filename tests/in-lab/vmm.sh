@@ -80,7 +80,7 @@ ends() {
 	n=0
 	while kill -0 "$machine" 2>/dev/null; do
 		n=$((n + 1))
-		[ $n != 600 ] || kill -9 "$machine"
+		[ $n != 3000 ] || kill -9 "$machine"
 		usleep 100000
 	done
 	wait "$machine"
