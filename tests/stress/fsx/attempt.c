@@ -60,6 +60,11 @@ void result(long want, long got)
 /* Say what is to be done before it is done, lest it never returns. */
 static bool play_op(const struct op *op)
 {
+	if (attempt->nr == MAX_STINT) {
+		fputs("fsx: a stint that does not end\n", stderr);
+		_exit(EXIT_FAILURE);
+	}
+
 	attempt->ops[attempt->nr++] = *op;
 	if (!run_op(op))
 		return false;

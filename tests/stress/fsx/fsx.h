@@ -140,6 +140,7 @@ extern const char * const wrong_models[];
 #define NO_LIMIT	(1l << 62)
 
 bool model_mapped(void);
+bool model_bindable(void);
 bool model_readable(void);
 void model_new(long flags, long pages);
 void model_new_file(long flags, long pages);

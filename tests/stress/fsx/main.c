@@ -162,6 +162,7 @@ static int run_random(const struct options *options)
 		 attempt->done + 1, attempt->stint, attempt->nr);
 	printf("%s: ", origin);
 	print_difference(stdout, outcome);
+	fflush(stdout);		/* shrinking takes its time */
 	report_failure(outcome, origin);
 	return EXIT_FAILED;
 }

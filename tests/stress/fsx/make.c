@@ -62,7 +62,8 @@ static bool make_last_op(struct op *op)
 		set_op(op, "drain", 0, 0, 0, 0);
 		return true;
 	}
-	if (!model_readable() && model.vm && (slot->stale || slot->pages != model.pages)) {
+	if (!model_readable() && model_bindable() && model.vm &&
+	    (slot->stale || slot->pages != model.pages)) {
 		for (i = 0; i < NR_SLOTS; i++) {
 			if (!slot[i].pages)
 				continue;

@@ -43,6 +43,16 @@ bool model_mapped(void)
 	return model.flags & GUEST_MEMFD_FLAG_MMAP;
 }
 
+/* May a guest have it as its memory?  On arm64 only what can be mapped. */
+bool model_bindable(void)
+{
+#ifdef __aarch64__
+	return model_mapped();
+#else
+	return true;
+#endif
+}
+
 /* Can it be looked at through the mapping? */
 bool model_readable(void)
 {
@@ -414,11 +424,8 @@ long model_bind(int slot, long place, long first, long pages)
 		if (other->pages && !other->stale &&
 		    first < other->first + other->pages && other->first < first + pages)
 			return -EEXIST;
-#ifdef __aarch64__
-	/* It has no userspace_addr to come from. */
-	if (!model_mapped())
+	if (!model_bindable())
 		return -EINVAL;
-#endif
 
 	model.slots[slot] = (struct slot) { .place = place, .first = first, .pages = pages };
 	return 0;
