@@ -67,6 +67,7 @@ int source_file(void);
 /* job.c */
 enum clock { NANOSECONDS, INSTRUCTIONS };
 
+void set_parameter(const char *path, int value);	/* the kernel's, which must be there */
 uint64_t job_run(const struct method *method, const struct job *job, enum clock clock);
 
 /* fragment.c */

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
 /* A machine whose free memory is single pages, as after weeks of work. */
 #include <err.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -29,15 +28,6 @@ static char *take(size_t size, size_t step, int advice)
 	return memory;
 }
 
-/* The kernel would put it together again meanwhile. */
-static void stop_compaction(void)
-{
-	FILE *f = fopen("/proc/sys/vm/compaction_proactiveness", "w");
-
-	if (!f || fprintf(f, "0\n") < 0 || fclose(f))
-		err(EXIT_FAILURE, "cannot stop compaction");
-}
-
 /* Take all of the memory there is, give back every second page, keep the rest. */
 void memory_fragment(void)
 {
@@ -45,7 +35,8 @@ void memory_fragment(void)
 	size_t size, i;
 	char *memory;
 
-	stop_compaction();
+	/* The kernel would put it together again meanwhile. */
+	set_parameter("/proc/sys/vm/compaction_proactiveness", 0);
 	sysinfo(&info);
 	size = info.freeram * info.mem_unit;
 	if (size <= RESERVE)

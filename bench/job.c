@@ -42,12 +42,12 @@ bool method_available(const struct method *method, int order)
 	       (method->before != ATTACHED || !gmem_stand_in);
 }
 
-static void set_parameter(const char *parameter, int value)
+void set_parameter(const char *path, int value)
 {
-	FILE *f = fopen(parameter, "w");
+	FILE *f = fopen(path, "w");
 
 	if (!f || fprintf(f, "%d\n", value) < 0 || fclose(f))
-		err(EXIT_FAILURE, "cannot write %d to %s", value, parameter);
+		err(EXIT_FAILURE, "cannot write %d to %s", value, path);
 }
 
 static void engine_select(int engine)

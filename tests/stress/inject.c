@@ -67,13 +67,10 @@ static u64 *page_of(u64 *base, size_t n)
 /*
  * The knobs of the kernel
  */
-static void write_knob(const char *path, const char *text)
+static void set_knob(const char *path, const char *text)
 {
-	int knob_fd = open(path, O_WRONLY);
-
-	TEST_ASSERT(knob_fd >= 0 && write(knob_fd, text, strlen(text)) == (ssize_t)strlen(text),
-		    "Cannot set %s to %s, errno = %d", path, text, errno);
-	close(knob_fd);
+	TEST_ASSERT(write_knob(path, text) == (long)strlen(text), "Cannot set %s to %s, errno = %d",
+		    path, text, errno);
 }
 
 static long read_knob(const char *path)
@@ -113,7 +110,7 @@ static void insertion_fails_with(int err)
 	char text[32];
 
 	snprintf(text, sizeof(text), "%#lx", (long)-err);
-	write_knob(DEBUGFS "fail_function/__filemap_add_folio/retval", text);
+	set_knob(DEBUGFS "fail_function/__filemap_add_folio/retval", text);
 }
 
 #define ATTR_PATH	DEBUGFS "%s/%s"
@@ -124,7 +121,7 @@ static void attr_set(const struct fault *fault, const char *what, long value)
 
 	snprintf(path, sizeof(path), ATTR_PATH, fault->attr, what);
 	snprintf(text, sizeof(text), "%ld", value);
-	write_knob(path, text);
+	set_knob(path, text);
 }
 
 static long attr_get(const struct fault *fault, const char *what)
@@ -196,7 +193,7 @@ static void task_set(const char *name, long value)
 
 	snprintf(path, sizeof(path), TASK_PATH, writer.tid, name);
 	snprintf(text, sizeof(text), "%ld", value);
-	write_knob(path, text);
+	set_knob(path, text);
 }
 
 static long task_get(const char *name)
@@ -576,7 +573,7 @@ static u64 zeros[PAGE_WORDS];
 static void block_open(void)
 {
 	/* Nobody else is to be the reason why there is no block. */
-	write_knob("/proc/sys/vm/compact_memory", "1");
+	set_knob("/proc/sys/vm/compact_memory", "1");
 	fd = vm_create_guest_memfd(vm, BLOCKS_SIZE, WRITE_FLAGS);
 	mem = map_file(fd, BLOCKS_SIZE);
 }
@@ -724,21 +721,21 @@ int main(void)
 	blocks = map_anon(BLOCKS_SIZE);
 	fill_pages(blocks, 2 * BLOCK, 0, 3, 0);
 
-	write_knob(DEBUGFS "fail_function/inject", "__filemap_add_folio");
+	set_knob(DEBUGFS "fail_function/inject", "__filemap_add_folio");
 	insertion_fails_with(ENOMEM);
 	for (j = 0; j < ARRAY_SIZE(faults); j++) {
 		attr_set(faults[j], "verbose", 0);
 		attr_set(faults[j], "interval", 1);
 	}
 	/* A probe hits outside of what counts as the task's context. */
-	write_knob(DEBUGFS "failslab/task-filter", "Y");
-	write_knob(DEBUGFS "fail_page_alloc/task-filter", "Y");
-	write_knob(DEBUGFS "fail_usercopy/task-filter", "Y");
+	set_knob(DEBUGFS "failslab/task-filter", "Y");
+	set_knob(DEBUGFS "fail_page_alloc/task-filter", "Y");
+	set_knob(DEBUGFS "fail_usercopy/task-filter", "Y");
 	/* Those that may sleep, and single pages, are the ones that matter. */
-	write_knob(DEBUGFS "failslab/ignore-gfp-wait", "N");
-	write_knob(DEBUGFS "fail_page_alloc/ignore-gfp-wait", "N");
-	write_knob(DEBUGFS "fail_page_alloc/ignore-gfp-highmem", "N");
-	write_knob(DEBUGFS "fail_page_alloc/min-order", "0");
+	set_knob(DEBUGFS "failslab/ignore-gfp-wait", "N");
+	set_knob(DEBUGFS "fail_page_alloc/ignore-gfp-wait", "N");
+	set_knob(DEBUGFS "fail_page_alloc/ignore-gfp-highmem", "N");
+	set_knob(DEBUGFS "fail_page_alloc/min-order", "0");
 
 	sem_init(&writer.go, 0, 0);
 	sem_init(&writer.done, 0, 0);

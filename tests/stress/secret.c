@@ -21,19 +21,10 @@
 #define FILE_FLAGS	(WRITE_FLAGS | GUEST_MEMFD_FLAG_NO_DIRECT_MAP)
 
 #include "common/fixture.h"
+#include "common/offline.h"
 
 #define DEBUGFS		"/sys/kernel/debug/"
 #define DIRECT_MAP	DEBUGFS "guest_memfd/"
-
-static long write_text(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY);
-	long ret = RET(fd < 0 ? -1 : write(fd, text, strlen(text)));
-
-	if (fd >= 0)
-		close(fd);
-	return ret;
-}
 
 /* What the kernel says of all its memory, see kernel/lab-only/secret. */
 struct hunt {
@@ -83,22 +74,22 @@ static int hold_folio(int fd, size_t index)
 /* A page that nobody has mapped is marked; what comes of that is left to whoever accesses it. */
 static long spoil(u64 *page)
 {
-	char text[32];
+	u64 pfn;
 
 	READ_ONCE(*page);
-	snprintf(text, sizeof(text), "%#llx", (unsigned long long)page_frame(page));
+	pfn = page_frame(page);
 	kvm_madvise(page, PG(1), MADV_DONTNEED);
-	return write_text(DEBUGFS "hwpoison/corrupt-pfn", text);
+	return corrupt_pfn(pfn);
 }
 
 /* -- failures: first of all, while the direct map is not cut into pages yet ------------ */
 
 static void let_pages_fail(void)
 {
-	TEST_ASSERT(write_text(DEBUGFS "fail_page_alloc/ignore-gfp-wait", "N") > 0 &&
-		    write_text(DEBUGFS "fail_page_alloc/ignore-gfp-highmem", "N") > 0 &&
-		    write_text(DEBUGFS "fail_page_alloc/min-order", "0") > 0 &&
-		    write_text(DEBUGFS "fail_page_alloc/verbose", "0") > 0,
+	TEST_ASSERT(write_knob(DEBUGFS "fail_page_alloc/ignore-gfp-wait", "N") > 0 &&
+		    write_knob(DEBUGFS "fail_page_alloc/ignore-gfp-highmem", "N") > 0 &&
+		    write_knob(DEBUGFS "fail_page_alloc/min-order", "0") > 0 &&
+		    write_knob(DEBUGFS "fail_page_alloc/verbose", "0") > 0,
 		    "No fault injection, errno = %d", errno);
 }
 
@@ -107,7 +98,7 @@ static void task_fails_at(long n)
 	char text[32];
 
 	snprintf(text, sizeof(text), "%ld", n);
-	TEST_ASSERT(write_text("/proc/thread-self/fail-nth", text) > 0,
+	TEST_ASSERT(write_knob("/proc/thread-self/fail-nth", text) > 0,
 		    "Can't set fail-nth, errno = %d", errno);
 }
 
@@ -268,7 +259,7 @@ TEST_F(file, nothing_is_left_behind)
 	size_t i;
 
 	snprintf(text, sizeof(text), "%llu", (unsigned long long)wanted);
-	ASSERT_LT(0, write_text(DIRECT_MAP "hunt", text));
+	ASSERT_LT(0, write_knob(DIRECT_MAP "hunt", text));
 
 	for (i = 0; i < PG(BLOCK) / sizeof(*words); i++)
 		words[i] = ~wanted;
@@ -291,7 +282,7 @@ TEST_F(file, nothing_is_left_behind)
 	EXPECT_EQ(0, punch(self->fd, 0, FILE_SIZE));
 	EXPECT_GT(PAGE_WORDS, hunt().found);
 
-	ASSERT_LT(0, write_text(DIRECT_MAP "hunt", "0"));
+	ASSERT_LT(0, write_knob(DIRECT_MAP "hunt", "0"));
 	close(plain);
 }
 
@@ -522,7 +513,7 @@ TEST_F(file, dev_mem)
 TEST_F(file, hibernation)
 {
 	ASSERT_EQ(FILE_SIZE, write_pages(self, 0, NR_PAGES));
-	EXPECT_EQ(-EBUSY, write_text("/sys/power/state", "disk"));
+	EXPECT_EQ(-EBUSY, write_knob("/sys/power/state", "disk"));
 	EXPECT_PAGES(self->mem, 0, NR_PAGES, 1, 1);
 }
 

@@ -442,7 +442,6 @@ TEST_F(file, overwriting_held_holes)
 /* -- memory errors ---------------------------------------------------------- */
 
 #define NR_LOST		4
-#define CORRUPT_PFN	"/sys/kernel/debug/hwpoison/corrupt-pfn"
 
 static volatile int nr_sigbus;
 static sigjmp_buf not_read;
@@ -508,16 +507,15 @@ TEST_F(file, one_bad_page)
 /* Nobody has ever mapped it: a page that was only allocated. */
 TEST_F(file, bad_page_without_data)
 {
-	int pipefd[2], inject = open(CORRUPT_PFN, O_WRONLY);
+	int pipefd[2];
 
-	if (inject < 0)
+	if (access(CORRUPT_PFN, W_OK))
 		SKIP(return, "the kernel has no hwpoison/corrupt-pfn");
 
 	ASSERT_EQ(0, preallocate(self->fd, 0, PG(BLOCK)));
 	ASSERT_EQ(PG(1), write_pages(self, 3, 1));
 	hold_page(page_of(self->mem, 3), pipefd);
-	dprintf(inject, "%#llx", (unsigned long long)page_frame(page_of(self->mem, 3)) + 2);
-	close(inject);
+	corrupt_pfn(page_frame(page_of(self->mem, 3)) + 2);
 
 	EXPECT_TRUE(is_bad(page_of(self->mem, 5)));
 	EXPECT_PAGE(self->mem, 3, 1, 1);
@@ -539,14 +537,11 @@ TEST_F(file, soft_offline)
 /* Nobody moves them, but everybody tries. */
 TEST_F(file, compaction)
 {
-	const int compact = open("/proc/sys/vm/compact_memory", O_WRONLY);
-
 	ASSERT_EQ(FILE_SIZE, write_pages(self, 0, NR_PAGES));
 	EXPECT_EQ(0, punch(self->fd, PG(3), PG(200)));
-	EXPECT_EQ(1, write(compact, "1", 1));
+	EXPECT_EQ(1, write_knob("/proc/sys/vm/compact_memory", "1"));
 	EXPECT_PAGES(self->mem, 0, 3, 1, 1);
 	EXPECT_PAGES(self->mem, 203, NR_PAGES - 203, 1, 1);
-	close(compact);
 }
 
 /* -- guests --------------------------------------------------------------------- */

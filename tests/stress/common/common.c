@@ -219,13 +219,22 @@ size_t folio_pages(const void *page)
 	return nr;
 }
 
-static void write_file(const char *path, const char *text)
+long write_knob(const char *path, const char *text)
 {
 	int fd = open(path, O_WRONLY);
+	long ret = RET(fd < 0 ? -1 : write(fd, text, strlen(text)));
 
-	if (fd < 0 || write(fd, text, strlen(text)) < 0)
-		perror(path);
-	close(fd);
+	if (fd >= 0)
+		close(fd);
+	return ret;
+}
+
+static void write_file(const char *path, const char *text)
+{
+	long ret = write_knob(path, text);
+
+	if (ret < 0)
+		fprintf(stderr, "%s: %s\n", path, strerror(-ret));
 }
 
 int memcg_create(struct memcg *cg, struct memcg *parent, const char *name)

@@ -55,6 +55,9 @@ int create_file_of_pages(struct kvm_vm *vm, size_t size);
 
 u64 now_ms(void);
 
+/* One write() to a file that is there, a knob of the kernel's.  Returns what it does, or -errno. */
+long write_knob(const char *path, const char *text);
+
 /* What /proc/meminfo says, in bytes. */
 long meminfo(const char *what);
 

@@ -13,20 +13,30 @@
 #include "test_util.h"
 
 #define SOFT_OFFLINE	"/sys/devices/system/memory/soft_offline_page"
+#define CORRUPT_PFN	"/sys/kernel/debug/hwpoison/corrupt-pfn"
 
 /* Nobody has it mapped then.  Returns 0, or an error. */
 static inline int soft_offline(const u64 *page)
 {
-	int fd = open(SOFT_OFFLINE, O_WRONLY), ret;
 	char text[32];
 
-	TEST_ASSERT(fd >= 0, "Cannot open " SOFT_OFFLINE ", errno = %d", errno);
+	TEST_ASSERT(!access(SOFT_OFFLINE, W_OK), "Cannot open " SOFT_OFFLINE ", errno = %d", errno);
 	READ_ONCE(*page);
 	snprintf(text, sizeof(text), "%#lx", (long)(page_frame(page) * PAGE_BYTES));
 	kvm_madvise((void *)page, PG(1), MADV_DONTNEED);
-	ret = RET(write(fd, text, strlen(text)));
-	close(fd);
-	return min(ret, 0);
+	return min(write_knob(SOFT_OFFLINE, text), 0L);
+}
+
+/*
+ * A memory error in a page, whether anybody has it mapped or not; what comes of that is
+ * left to whoever accesses it.  Returns what writing the number does.
+ */
+static inline long corrupt_pfn(u64 pfn)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%#llx", (unsigned long long)pfn);
+	return write_knob(CORRUPT_PFN, text);
 }
 
 /*
