@@ -162,6 +162,7 @@ static void test_create(void **state)
 
 	(void)state;
 	if (kind_lacks(GUEST_MEMFD)) {
+		close(vm);
 		gmem_context_free(g);
 		print_message("%s\n", kind_lacks(GUEST_MEMFD));
 		skip();
@@ -180,6 +181,7 @@ static void test_create(void **state)
 	assert_ok(g, fd);
 	assert_int_equal(gmem_examine(g, fd, &size) & (GMEM_CAN_MMAP | GMEM_CAN_WRITE), 0);
 	assert_fails(g, gmem_populate_buffer(g, fd, 0, "", 0), -EOPNOTSUPP, "neither written nor mapped");
+	close(fd);
 	close(vm);
 	end(g);
 }

@@ -879,6 +879,7 @@ static void test_private(void **state)
 	assert_ok(g, gmem_set_method(g, GMEM_METHOD_MMAP));
 	assert_fails(g, gmem_populate_buffer(g, fd, 0, bytes, 2 * CHUNK), -EFAULT, "private");
 	assert_int_equal(gmem_stats(g)->up_to, 0);
+	close(fd);
 	close(vm);
 	end(g);
 }
