@@ -7,7 +7,6 @@
  */
 #include <err.h>
 #include <fcntl.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -16,28 +15,29 @@
 
 #define STEP	((size_t)1 << 20)
 
-/* What has not been populated stays so: it is zeros, and not to be looked at. */
-static bool is_there(const char *map, size_t at)
-{
-	unsigned char there;
+static size_t page;
 
-	if (mincore((void *)(map + at), 1, &there))
-		err(2, "mincore");
-	return there & 1;
-}
-
+/*
+ * At most STEP bytes, which begin on a page. What has not been populated stays so: it is
+ * zeros, and not to be looked at.
+ */
 static void check(const char *map, size_t at, const char *want, size_t length)
 {
-	static const char zeros[4096];
-	size_t n, i;
+	static unsigned char there[STEP / 4096];
+	static const char zeros[65536];
+	size_t n, i, done;
+	const char *is;
 
-	for (; length; at += n, want += n, length -= n) {
-		n = 4096 - at % 4096 < length ? 4096 - at % 4096 : length;
-		if (!memcmp(is_there(map, at) ? map + at : zeros, want, n))
+	if (mincore((void *)(map + at), length, there))
+		err(2, "mincore");
+	for (done = 0; done < length; done += n) {
+		n = page < length - done ? page : length - done;
+		is = there[done / page] & 1 ? map + at + done : zeros;
+		if (!memcmp(is, want + done, n))
 			continue;
-		for (i = 0; i < n && (is_there(map, at) ? map[at + i] : 0) == want[i]; i++)
+		for (i = 0; is[i] == want[done + i]; i++)
 			;
-		errx(1, "the byte at %#zx is not what it should be", at + i);
+		errx(1, "the byte at %#zx is not what it should be", at + done + i);
 	}
 }
 
@@ -52,6 +52,7 @@ int main(int argc, char **argv)
 
 	if (argc != 4)
 		errx(2, "FD OFFSET FILE");
+	page = sysconf(_SC_PAGESIZE);
 	fd = atoi(argv[1]);
 	at = strtoul(argv[2], NULL, 0);
 	file = open(argv[3], O_RDONLY);
