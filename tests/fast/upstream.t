@@ -6,9 +6,11 @@
 # kernel with KVM_SW_PROTECTED_VM, which Debian's has not.
 # needs: stock minutes=2
 
+# shellcheck source=lab/lib.sh
+. "$(dirname "$(readlink -f "$0")")/../../lab/lib.sh"
 # shellcheck source=tests/tap.sh
-. "$(dirname "$(readlink -f "$0")")/../tap.sh"
-cd "$(dirname "$(readlink -f "$0")")/../.." || exit
+. "$root/tests/tap.sh"
+cd "$root"
 # shellcheck source=tests/upstream.sh
 . tests/upstream.sh
 

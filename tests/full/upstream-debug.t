@@ -1,15 +1,17 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
 # The unmodified upstream KVM selftests on the kernel that tells of every mistake it
-# can: of those that pass on the pristine kernel (tests/upstream.list) none makes it
+# can: of those that pass on the pristine kernel (tests/upstream-x86.list) none makes it
 # complain, and nothing leaks. Some watch the clock, and this kernel is slow: if those
 # fail for no reason that the kernel gave, that is upstream.t's to judge. What they
 # print is left in build/tests/upstream-debug/.
 # needs: debug alone minutes=9
 
+# shellcheck source=lab/lib.sh
+. "$(dirname "$(readlink -f "$0")")/../../lab/lib.sh"
 # shellcheck source=tests/tap.sh
-. "$(dirname "$(readlink -f "$0")")/../tap.sh"
-cd "$(dirname "$(readlink -f "$0")")/../.." || exit
+. "$root/tests/tap.sh"
+cd "$root"
 # shellcheck source=tests/upstream.sh
 . tests/upstream.sh
 

@@ -1,13 +1,15 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
-# The unmodified upstream KVM selftests: what passes on the pristine kernel must
-# pass on the patched one. tests/upstream.list says which tests those are, and
-# why the others cannot be. What they print is left in build/tests/upstream/.
+# The unmodified upstream KVM selftests: what passes on the pristine kernel must pass on
+# the patched one. tests/upstream-ARCH.list says which tests those are, and why the others
+# cannot be. What they print is left in build/tests/upstream-ARCH/.
 # needs: base alone minutes=5
 
+# shellcheck source=lab/lib.sh
+. "$(dirname "$(readlink -f "$0")")/../../lab/lib.sh"
 # shellcheck source=tests/tap.sh
-. "$(dirname "$(readlink -f "$0")")/../tap.sh"
-cd "$(dirname "$(readlink -f "$0")")/../.." || exit
+. "$root/tests/tap.sh"
+cd "$root"
 # shellcheck source=tests/upstream.sh
 . tests/upstream.sh
 
@@ -20,9 +22,9 @@ mkdir "$results"/{patched,unpatched}
 
 tree=$(lab/tree --unpatched) || exit
 every_test_is_listed() {
-	diff <(sed '/^#/d; s/\t.*//' tests/upstream.list | sort) <(tests/upstream-record --names "$tree" | sort)
+	diff <(sed '/^#/d; s/\t.*//' "$upstream_list" | sort) <(tests/upstream-record --names "$tree" | sort)
 }
-check "upstream.list names every generic and x86 selftest" every_test_is_listed
+check "$upstream_list names every generic and $ARCH selftest" every_test_is_listed
 says "a test gets the options that the list has for it" 0 '^memslot_perf_test -f [0-9]' with_options <<<memslot_perf_test
 says "or none" 0 '^guest_memfd_test$' with_options <<<guest_memfd_test
 
@@ -82,6 +84,6 @@ while read -r test _; do
 	fi
 done <"$results/patched/tests"
 mkdir -p build/tests
-rm -rf build/tests/upstream
-cp -r "$results" build/tests/upstream
+rm -rf "build/tests/upstream-$ARCH"
+cp -r "$results" "build/tests/upstream-$ARCH"
 done_testing
