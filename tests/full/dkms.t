@@ -67,7 +67,22 @@ boot() {
 	cp "$there/boot/vmlinuz-$kernel" "$dir/bzImage"
 	echo "$kernel" >"$dir/release"
 	lab/boot --quiet --kernel "$dir" --add "$selftests/guest_memfd_write_test" \
-		--add "$selftests/x86/sync_regs_test" --add "$static/cli/gmem" -- "$@"
+		--add "$selftests/x86/sync_regs_test" --add "$static/cli/gmem" "${guest[@]}" -- "$@"
+}
+guest=()
+# boots_guest HOST KERNEL: gmem run boots it, on the other one, to a shell.
+boots_guest() {
+	local guest=(--add "$there/boot/vmlinuz-$2:/bzImage" --add "$work/initrd:/initrd")
+	# shellcheck disable=SC2016 # for the shell there
+	boot "$1" sh -c '
+		mkfifo in
+		gmem run --kernel /bzImage --initrd /initrd <in >out 2>&1 &
+		exec 3>in
+		until grep -q "guest# " out || ! kill -0 $!; do usleep 100000; done
+		echo "uname -r; poweroff -f" >&3
+		wait $!
+		tail -n 30 out
+		grep -q "^$0" out' "$2"
 }
 
 # structures KERNEL FILE: every structure that the module knows, with its layout, but for
@@ -137,6 +152,10 @@ for kernel in "$new" "$old"; do
 	run "$kernel: gmem load --verify" boot "$kernel" \
 		sh -c 'dd if=/dev/urandom of=image bs=1M count=48 && gmem load --verify image && gmem probe'
 	said "$kernel: ... by write()" 'gmem populates guest memory by write here'
+done
+lab/guest "$work/initrd" || exit
+for kernel in "$new" "$old" "$other"; do
+	check "gmem run boots $kernel" boots_guest "$new" "$kernel"
 done
 run "$other runs a guest with its own modules" boot "$other" sh -c '/bin/sync_regs_test && { gmem probe; true; }'
 said "... where gmem probe says what write() takes" '^write\(\) needs Linux 7.3 or 7.2 '
