@@ -9,7 +9,8 @@
  *                                        of guest memory that the process has mapped
  *   vmm-helper stop FIFO TEXT            read up to that, then no more, and stay
  *   vmm-helper terminal COMMAND...       run it on a terminal, and show what it says
- *   vmm-helper quota DEVICE KIB FILES    how much more root's files may take there
+ *   vmm-helper quota DEVICE              what root's files take there: KIB FILES
+ *   vmm-helper quota DEVICE KIB FILES    what they may take
  *   vmm-helper spin                      a virtual machine that runs, for good
  */
 #include <err.h>
@@ -51,14 +52,18 @@ static void bounded(char **argv)
 	err(127, "%s", argv[0]);
 }
 
-static void quota(const char *device, uint64_t kib, uint64_t files)
+static void quota(const char *device, const char *kib, const char *files)
 {
 	struct dqblk q;
 
 	if (quotactl(QCMD(Q_GETQUOTA, USRQUOTA), device, 0, (void *)&q))
 		err(1, "Q_GETQUOTA");
-	q.dqb_bhardlimit = q.dqb_curspace / 1024 + kib;
-	q.dqb_ihardlimit = q.dqb_curinodes + files;
+	if (!kib) {
+		printf("%ju %ju\n", (uintmax_t)q.dqb_curspace / 1024, (uintmax_t)q.dqb_curinodes);
+		return;
+	}
+	q.dqb_bhardlimit = strtoull(kib, NULL, 10);
+	q.dqb_ihardlimit = strtoull(files, NULL, 10);
 	q.dqb_valid = QIF_LIMITS;
 	if (quotactl(QCMD(Q_SETQUOTA, USRQUOTA), device, 0, (void *)&q))
 		err(1, "Q_SETQUOTA");
@@ -192,8 +197,8 @@ int main(int argc, char **argv)
 		block(argv + 2);
 	else if (!strcmp(what, "bounded") && argc > 2)
 		bounded(argv + 2);
-	else if (!strcmp(what, "quota") && argc == 5)
-		quota(argv[2], atoll(argv[3]), atoll(argv[4]));
+	else if (!strcmp(what, "quota") && (argc == 3 || argc == 5))
+		quota(argv[2], argv[3], argc == 5 ? argv[4] : NULL);
 	else if (!strcmp(what, "limit") && argc == 4)
 		limit(atoi(argv[2]), atoll(argv[3]));
 	else if (!strcmp(what, "poison") && argc == 4)
