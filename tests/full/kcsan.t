@@ -44,7 +44,7 @@ says "an interrupt that comes amid one has not" 0 'upstream BUG.*/ b$' race_by i
 # lab PROGRAM ARG...: run it. Races that are not ours are no complaint of the kernel.
 lab() {
 	local status=0 log=$dir/console-$1 others
-	lab/boot --quiet --kernel "$kernel" --smp 4 --timeout 600 --log "$log" --append kcsan.skip_watch=200 \
+	lab/boot --quiet --kernel "$kernel" --smp 4 --numa 2 --timeout 600 --log "$log" --append kcsan.skip_watch=200 \
 		--add "$dir/bin/race" --add "$selftests/guest_memfd_write_test" -- "/bin/$1" "${@:2}" 2>"$dir/said-$1" || status=$?
 	races <"$log" >"$dir/races-$1"
 	sed 's/^/# /' "$dir/races-$1"
