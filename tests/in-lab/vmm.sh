@@ -61,7 +61,7 @@ type_in() { echo "$1" >&3; }
 
 # sees REGEX: it comes up on the console.
 sees() {
-	n=0
+	local n=0
 	until grep -qE -e "$1" out; do
 		n=$((n + 1))
 		if [ $n = 3000 ] || ! kill -0 "$machine" 2>/dev/null; then
@@ -77,7 +77,7 @@ sees() {
 # ends STATUS: it does so, with that.
 ends() {
 	exec 3>&-
-	n=0
+	local n=0
 	while kill -0 "$machine" 2>/dev/null; do
 		n=$((n + 1))
 		[ $n != 3000 ] || kill -9 "$machine"
