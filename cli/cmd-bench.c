@@ -78,7 +78,7 @@ static bool verified = true;
 /* On a kernel whose guest_memfd cannot be mapped there is nothing to look through. */
 static void verify_memory(const struct way *way, int memory, const char *from)
 {
-	char *there = mmap(NULL, size, PROT_READ, MAP_SHARED, memory, 0);
+	char *there = mmap(NULL, size, PROT_READ, MAP_SHARED | MAP_POPULATE, memory, 0);
 
 	if (there == MAP_FAILED) {
 		verified = false;
