@@ -15,6 +15,7 @@
 
 #define STEP	((size_t)1 << 20)
 
+static const char zeros[STEP];
 static size_t page;
 
 /*
@@ -24,7 +25,6 @@ static size_t page;
 static void check(const char *map, size_t at, const char *want, size_t length)
 {
 	static unsigned char there[STEP / 4096];
-	static const char zeros[65536];
 	size_t n, i, done;
 	const char *is;
 
@@ -43,7 +43,7 @@ static void check(const char *map, size_t at, const char *want, size_t length)
 
 int main(int argc, char **argv)
 {
-	static char buffer[STEP], zeros[STEP];
+	static char buffer[STEP];
 	struct stat st;
 	size_t at, end, n;
 	ssize_t got;
