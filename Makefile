@@ -37,7 +37,7 @@ test: ; @lab/packages && tests/run $(TESTS)
 test-full: ; @lab/packages && tests/run full $(if $(SHARD),--shard $(SHARD))
 soak: ; @lab/packages && tests/stress/soak $(HOURS)
 fuzz: ; @lab/packages && tests/fuzz/run $(if $(MINUTES),--minutes $(MINUTES))
-mutants: ; @lab/packages && GMEM_SERIES=base tests/mutants/run && tests/mutants/run
+mutants: ; @lab/packages && for series in base large-folios no-direct-map; do GMEM_SERIES=$$series tests/mutants/run || exit; done
 series: ; @lab/packages && kernel/series
 
 clean:
