@@ -517,6 +517,23 @@ TEST_F(file, hibernation)
 	EXPECT_PAGES(self->mem, 0, NR_PAGES, 1, 1);
 }
 
+/* From the moment that it was allowed, and until it is over, there is no such file to be had. */
+TEST_F(file, hibernating)
+{
+	int fd, snapshot;
+
+	kvm_munmap(self->mem, FILE_SIZE);
+	close(self->fd);
+	snapshot = open("/dev/snapshot", O_RDONLY);
+	ASSERT_LE(0, snapshot);
+	EXPECT_EQ(-EBUSY, RET(__vm_create_guest_memfd(self->vm, FILE_SIZE, FILE_FLAGS)));
+	fd = vm_create_guest_memfd(self->vm, FILE_SIZE, WRITE_FLAGS);
+	close(fd);
+	close(snapshot);
+	fd = vm_create_guest_memfd(self->vm, FILE_SIZE, FILE_FLAGS);
+	close(fd);
+}
+
 #define GUEST_GPA	(4ul << 30)
 
 static void guest_code(u64 gpa)

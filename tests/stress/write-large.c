@@ -441,7 +441,8 @@ TEST_F(file, overwriting_held_holes)
 
 /* -- memory errors ---------------------------------------------------------- */
 
-#define NR_LOST		4
+/* Three pages, and a folio that can't be split: lab/leaks counts what else is left. */
+#define NR_LOST		(3 + BLOCK)
 
 static volatile int nr_sigbus;
 static sigjmp_buf not_read;
@@ -521,6 +522,28 @@ TEST_F(file, bad_page_without_data)
 	EXPECT_PAGE(self->mem, 3, 1, 1);
 	EXPECT_ZERO(self->mem, 6, BLOCK - 6);
 	let_go(pipefd);
+	EXPECT_EQ(0, punch(self->fd, PG(5), PG(1)));
+	EXPECT_EQ(1, folio_pages(page_of(self->mem, 4)));
+}
+
+/*
+ * A bad page in a folio that is held when it goes is never used again, nor is the folio.
+ * It stays charged: to the root, that the test's own group can go.
+ */
+TEST_F(file, bad_page_is_kept)
+{
+	int pipefd[2];
+	u64 pfn;
+
+	ASSERT_EQ(1, write_knob("/sys/fs/cgroup/cgroup.procs", "0"));
+	ASSERT_EQ(PG(BLOCK), write_pages(self, 0, BLOCK));
+	hold_page(page_of(self->mem, 20), pipefd);
+	pfn = page_frame(page_of(self->mem, 5));
+	poison(page_of(self->mem, 5));
+	EXPECT_EQ(0, punch(self->fd, 0, PG(BLOCK)));
+	let_go(pipefd);
+	EXPECT_EQ(BIT_ULL(KPF_COMPOUND_TAIL) | BIT_ULL(KPF_HWPOISON),
+		  frame_flags(pfn) & (BIT_ULL(KPF_COMPOUND_TAIL) | BIT_ULL(KPF_HWPOISON) | BIT_ULL(KPF_BUDDY)));
 }
 
 TEST_F(file, soft_offline)
@@ -589,6 +612,74 @@ TEST_F(file, guest)
 
 	let_go(pipefd);
 	kvm_munmap(mem, FILE_SIZE);
+	close(fd);
+	kvm_vm_free(vm);
+}
+
+/* On that processor, if there is one. */
+static void run_on(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	sched_setaffinity(0, sizeof(set), &set);
+}
+
+struct faulting {
+	struct kvm_vcpu *vcpu;
+	pthread_t thread;
+	int round, done;
+};
+
+#define FAULT_ROUNDS	500
+
+static void *fault_on_first_page(void *arg)
+{
+	struct faulting *f = arg;
+	int i;
+
+	run_on(1);
+	for (i = 1; i <= FAULT_ROUNDS; i++) {
+		while (READ_ONCE(f->round) < i)
+			sched_yield();
+		prefault(f->vcpu, 0, 1);
+		WRITE_ONCE(f->done, i);
+	}
+	return NULL;
+}
+
+/*
+ * Who faults on another page of the folio, and is a moment from mapping all of it, maps
+ * nothing of a hole.  The file is not mapped where the memslot says: else KVM hears of it a
+ * second time, when the folio is split.
+ */
+TEST_F(file, hole_beside_a_fault)
+{
+	struct kvm_vm *vm = vm_create_barebones();
+	struct faulting f = { .vcpu = __vm_vcpu_add(vm, 0) };
+	const int fd = vm_create_guest_memfd(vm, FILE_SIZE, WRITE_FLAGS);
+	void *elsewhere = map_anon(FILE_SIZE);
+	volatile int wait;
+	int i, stale = 0;
+
+	vm_set_user_memory_region2(vm, 1, KVM_MEM_GUEST_MEMFD, GPA, FILE_SIZE, elsewhere, fd, 0);
+	run_on(0);
+	ASSERT_EQ(0, pthread_create(&f.thread, NULL, fault_on_first_page, &f));
+	for (i = 1; i <= FAULT_ROUNDS; i++) {
+		ASSERT_EQ(PG(BLOCK), RET(pwrite(fd, self->src, PG(BLOCK), 0)));
+		WRITE_ONCE(f.round, i);
+		for (wait = i % 128 * 40; wait; wait--)
+			;
+		EXPECT_EQ(0, punch(fd, PG(5), PG(1)));
+		while (READ_ONCE(f.done) < i)
+			sched_yield();
+		stale += vm_get_stat(vm, pages_2m);
+		EXPECT_EQ(0, punch(fd, 0, PG(BLOCK)));
+	}
+	pthread_join(f.thread, NULL);
+	EXPECT_EQ(0, stale);
+	kvm_munmap(elsewhere, FILE_SIZE);
 	close(fd);
 	kvm_vm_free(vm);
 }
@@ -683,6 +774,7 @@ static const struct {
 	int mode;
 	unsigned long nodes;
 	int want;
+	bool home;	/* the file's policy has @want for its home node */
 } policies[] = {
 	{ MPOL_BIND, BIT(0) | BIT(1), 0 },
 	{ MPOL_PREFERRED_MANY, BIT(0) | BIT(1), 0 },
@@ -690,6 +782,8 @@ static const struct {
 	{ MPOL_PREFERRED, BIT(1), 1 },
 	{ MPOL_INTERLEAVE, BIT(1), 1 },
 	{ MPOL_BIND, BIT(1), 1 },
+	{ MPOL_BIND, BIT(0) | BIT(1), 1, true },
+	{ MPOL_PREFERRED_MANY, BIT(0) | BIT(1), 1, true },
 };
 
 /* By whatever policy, the file's or the task's, a block is where a page would be. */
@@ -710,9 +804,13 @@ TEST_F(file, policies)
 		kvm_set_mempolicy(MPOL_DEFAULT, NULL, 0);
 		kvm_mbind(page_of(self->mem, BLOCK), PG(2 * BLOCK), policies[i].mode,
 			  &policies[i].nodes, BITS_PER_LONG, 0);
+		if (policies[i].home)
+			kvm_set_mempolicy_home_node((unsigned long)page_of(self->mem, BLOCK),
+						    PG(2 * BLOCK), policies[i].want, 0);
 		ASSERT_EQ(PG(BLOCK), write_pages(self, BLOCK, BLOCK));
 		EXPECT_EQ(BLOCK, folio_pages(self->mem)) TH_LOG("policy %zu", i);
-		EXPECT_EQ(policies[i].want, node_of(self->mem)) TH_LOG("policy %zu", i);
+		EXPECT_EQ(policies[i].home ? 0 : policies[i].want, node_of(self->mem))
+			TH_LOG("policy %zu", i);
 		EXPECT_EQ(BLOCK, folio_pages(page_of(self->mem, BLOCK))) TH_LOG("policy %zu", i);
 		EXPECT_EQ(policies[i].want, node_of(page_of(self->mem, BLOCK)))
 			TH_LOG("policy %zu", i);

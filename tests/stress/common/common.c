@@ -187,7 +187,7 @@ u64 page_frame(const void *page)
 	return entry & ((1ull << 55) - 1);
 }
 
-static u64 frame_flags(u64 pfn)
+u64 frame_flags(u64 pfn)
 {
 	const int fd = open("/proc/kpageflags", O_RDONLY);
 	u64 flags;

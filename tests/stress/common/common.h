@@ -68,6 +68,7 @@ size_t pipe_queued(int fd);
 u64 page_frame(const void *page);
 /* What /proc/kpageflags says of that page frame. */
 u64 page_flags(const void *page);
+u64 frame_flags(u64 pfn);
 /* How many pages the folio has that it is of. */
 size_t folio_pages(const void *page);
 
