@@ -209,6 +209,8 @@ static void test_populated(void **state)
 	g = begin();
 	bytes = make_bytes(3 * page, 1);
 	fd = quirks.watched = make_target(p->kind, 64 * MIB);
+	gmem_cancel(g);
+	assert_fails(g, gmem_next_populated(g, fd, 0, &range), -ECANCELED, "cancelled");
 	assert_fails(g, gmem_next_populated(g, fd, 0, &range), -ENXIO, "nothing");
 
 	assert_ok(g, gmem_populate_buffer(g, fd, 5 * page, bytes, 3 * page));
