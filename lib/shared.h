@@ -26,6 +26,12 @@ static inline bool is_zstd(const void *begin, size_t length)
 	return length >= 4 && (!memcmp(p, "\x28\xb5\x2f\xfd", 4) || (p[0] >> 4 == 5 && !memcmp(p + 1, "\x2a\x4d\x18", 3)));
 }
 
+/* Of a number as people write it: decimal, but for 0x; 010 is ten. */
+static inline int number_base(const char *text)
+{
+	return text[0] == '0' && (text[1] | 0x20) == 'x' ? 16 : 10;
+}
+
 /* A VM of /dev/kvm, or -1 and errno; a signal, or what io_uring left to do, interrupts it. */
 static inline int make_vm(int kvm)
 {
