@@ -87,7 +87,7 @@ void gmem_cancel(struct gmem_context *g);
  */
 
 enum gmem_method {
-	GMEM_METHOD_AUTO,	/* the fastest of those that every kernel and sandbox allows */
+	GMEM_METHOD_AUTO,	/* write, else mmap; a file by sendfile if no zeros are skipped */
 	GMEM_METHOD_WRITE,	/* read into a buffer, write() from there */
 	GMEM_METHOD_MMAP,	/* map the guest_memfd and copy into it */
 	GMEM_METHOD_SENDFILE,	/* a file's pages, inside the kernel */
