@@ -12,6 +12,8 @@ cd "$root"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 check "make builds library and tool" make
+check "what a newer compiler warns of does not fail it" \
+	grep -q '"werror", "value": false' <(/usr/bin/meson introspect --buildoptions build/user)
 gmem=$root/build/user/cli/gmem
 
 # fails STATUS TEXT ARG...: gmem says in one line, or two with a hint, what is wrong.
