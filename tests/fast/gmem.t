@@ -217,6 +217,8 @@ else
 	"$gmem" exec -q -s 1M -- sh -c 'exit 42' 2>"$work/err" || status=$?
 	if [[ $status == 42 ]]; then ok "gmem exec returns the command's status"; else not_ok "gmem exec returns the command's status" "$status"; fi
 	fails 127 "no-such-command: No such file" exec -q -s 1M no-such-command
+	fails 126 "/etc/passwd: Permission denied" exec -q -s 1M /etc/passwd
+	json "r == { 'command': 'exec', 'ok': False, 'error': 'no-such-command: No such file or directory' }" exec --json -s 1M no-such-command
 	fails 137 "pages populated" exec -s 1M sh -c 'kill -9 $$'
 
 	prints "mmap + memcpy" bench --size 4M --runs 2
