@@ -39,7 +39,7 @@ static struct {
 
 static void set_method(const struct option_spec *option, const char *value)
 {
-	args.method = option_choice(option, value);
+	args.method = option_method(option, value);
 }
 
 static const struct option_spec options[] = {

@@ -10,6 +10,8 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
+#include "gmem.h"
+
 /* Do so many bytes hold nothing but zeros? memcmp() is as fast as memory. */
 static inline bool is_zero(const void *bytes, size_t length)
 {
@@ -30,6 +32,14 @@ static inline bool is_zstd(const void *begin, size_t length)
 static inline int number_base(const char *text)
 {
 	return text[0] == '0' && (text[1] | 0x20) == 'x' ? 16 : 10;
+}
+
+/* How a guest_memfd is populated that can be written, mapped; auto: it can't be. */
+static inline enum gmem_method default_method(bool can_write, bool can_mmap)
+{
+	if (can_write)
+		return GMEM_METHOD_WRITE;
+	return can_mmap ? GMEM_METHOD_MMAP : GMEM_METHOD_AUTO;
 }
 
 /* A VM of /dev/kvm, or -1 and errno; a signal, or what io_uring left to do, interrupts it. */
