@@ -292,6 +292,14 @@ for command in $commands; do
 	done
 done
 if [[ -z $missing ]]; then ok "every option is in its manual page"; else not_ok "every option is in its manual page" "$missing"; fi
+missing=''
+members() { grep -oP 'json_\w+\("\K\w+' "cli/cmd-$1.c" | sort -u; }
+for command in $commands; do
+	for member in $(members "$command"); do
+		sed -n '/^\.SH JSON$/,/^\.SH [^J]/p' "man/gmem-$command.1" | grep -qw "$member" || missing+=" $command $member"
+	done
+done
+if [[ -z $missing ]]; then ok "every member of JSON is in its manual page"; else not_ok "every member of JSON is in its manual page" "$missing"; fi
 undocumented=''
 while read -r name; do
 	grep -qE "'$name'" man/meson.build || [[ -f man/$name.3 ]] || undocumented+=" $name"
