@@ -122,6 +122,9 @@ void die_option(const struct option_spec *option, const char *value, const char 
 /* The place of the value among the option's words, from 0 on. */
 int option_choice(const struct option_spec *option, const char *value);
 
+/* The method of that name, which is one of the option's words. */
+enum gmem_method option_method(const struct option_spec *option, const char *value);
+
 /*
  * Units: units.c
  */

@@ -54,17 +54,13 @@ static char *replace(const char *arg, const char *number)
 	return grown;
 }
 
-/* The first from 3 on that the command does not inherit something else as. */
-static int inheritable(int memory)
+/* The first from 3 on that the command does not inherit something else as, nor is @but. */
+static int inheritable(int but)
 {
 	int fd = 3, flags;
 
-	while ((flags = fcntl(fd, F_GETFD)) >= 0 && !(flags & FD_CLOEXEC))
+	while (fd == but || ((flags = fcntl(fd, F_GETFD)) >= 0 && !(flags & FD_CLOEXEC)))
 		fd++;
-	if (fd == memory)
-		fcntl(fd, F_SETFD, 0);
-	else if (dup2(memory, fd) < 0)
-		die("no file descriptor for the command: %s", strerror(errno));
 	return fd;
 }
 
@@ -89,9 +85,9 @@ static void restore_signals(void)
 		sigaction(signals[i], &inherited[i], NULL);
 }
 
-static void run_child(char **argv, int memory)
+/* What the command is told of descriptor @fd. */
+static void tell_number(char **argv, int fd)
 {
-	int fd = inheritable(memory);
 	char number[16];
 
 	snprintf(number, sizeof(number), "%d", fd);
@@ -102,37 +98,75 @@ static void run_child(char **argv, int memory)
 		if (!*arg)
 			die("out of memory");
 	}
-	execvp(argv[0], argv);
-	warn("%s: %s", argv[0], strerror(errno));
-	_exit(errno == ENOENT ? 127 : 126);
 }
 
-static uint64_t populated(struct gmem_context *g, int fd)
+/* Become the command, with @memory as @fd. Returns only if that fails: why. */
+static int become(char **argv, int memory, int fd)
+{
+	restore_signals();
+	/* Our stdout is the result's alone. */
+	if (output.json && dup2(STDERR_FILENO, STDOUT_FILENO) < 0)
+		return errno;
+	if (fd == memory ? fcntl(fd, F_SETFD, 0) : dup2(memory, fd) < 0)
+		return errno;
+	execvp(argv[0], argv);
+	return errno;
+}
+
+/* The command as a process, which has been begun. */
+static pid_t start(char **argv, int memory)
+{
+	int ends[2], fd, err;
+	pid_t child;
+
+	/* As the command begins the kernel closes it: then there is no error to read. */
+	if (pipe2(ends, O_CLOEXEC))
+		die("cannot make a pipe: %s", strerror(errno));
+	fd = inheritable(ends[1]);
+	tell_number(argv, fd);
+	ignore_signals();
+	child = fork();
+	if (child < 0)
+		die("cannot start a process: %s", strerror(errno));
+	if (!child) {
+		err = become(argv, memory, fd);
+		_exit(write(ends[1], &err, sizeof(err)) != sizeof(err));
+	}
+	close(ends[1]);
+	if (read(ends[0], &err, sizeof(err)) == sizeof(err)) {
+		exit_failed = err == ENOENT ? 127 : 126;
+		die("%s: %s", argv[0], strerror(err));
+	}
+	close(ends[0]);
+	return child;
+}
+
+static int count_populated(struct gmem_context *g, int fd, uint64_t *sum)
 {
 	struct gmem_range range = { 0, 0 };
-	uint64_t sum = 0;
 	int err;
 
-	while (!(err = gmem_next_populated(g, fd, range.offset + range.length, &range)))
-		sum += range.length;
-	if (err != -ENXIO)
-		warn("%s", gmem_error(g));
-	return sum;
+	for (*sum = 0; !(err = gmem_next_populated(g, fd, range.offset + range.length, &range)); *sum += range.length)
+		;
+	return err == -ENXIO ? 0 : err;
 }
 
-static void report(uint64_t bytes, int status)
+static void report(struct gmem_context *g, int memory, int status)
 {
-	uint64_t page = sysconf(_SC_PAGESIZE);
+	uint64_t page = sysconf(_SC_PAGESIZE), bytes;
+	int err = count_populated(g, memory, &bytes);
 	char is[32], of[32];
 
+	if (err)
+		warn("%s", gmem_error(g));
 	if (output.json) {
-		json_result(NULL);
+		json_result(err ? gmem_error(g) : NULL);
 		json_uint("status", status);
 		json_uint("size", size);
 		json_uint("populated", bytes);
 		json_uint("pages", bytes / page);
 		json_end();
-	} else if (!output.quiet) {
+	} else if (!err && !output.quiet) {
 		fprintf(stderr, "gmem exec: %" PRIu64 " pages populated, %s of %s\n",
 			bytes / page, format_size(is, bytes), format_size(of, size));
 	}
@@ -159,24 +193,13 @@ int cmd_exec(int argc, char **argv)
 	if (!(gmem_examine(g, memory, &real_size) & GMEM_CAN_WRITE) && !output.quiet)
 		warn("this kernel has no GUEST_MEMFD_FLAG_WRITE: the descriptor can only be mapped");
 
-	ignore_signals();
-	child = fork();
-	if (child < 0)
-		die("cannot start a process: %s", strerror(errno));
-	if (!child) {
-		restore_signals();
-		/* Our stdout is the result's alone. */
-		if (output.json && dup2(STDERR_FILENO, STDOUT_FILENO) < 0)
-			die("cannot redirect the command's stdout: %s", strerror(errno));
-		output.json = false;
-		run_child(argv + operand, memory);
-	}
+	child = start(argv + operand, memory);
 	while (waitpid(child, &status, 0) < 0)
 		if (errno != EINTR)
 			die("waiting for the command: %s", strerror(errno));
 	status = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 
-	report(populated(g, memory), status);
+	report(g, memory, status);
 	gmem_context_free(g);
 	return status;
 }

@@ -25,7 +25,7 @@ static struct {
 
 static void set_method(const struct option_spec *o, const char *value)
 {
-	opt.method = option_choice(o, value);
+	opt.method = option_method(o, value);
 }
 
 static void set_zero(const struct option_spec *o, const char *value)

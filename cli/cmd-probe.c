@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "cli.h"
+#include "lib/shared.h"
 
 static const struct option_spec options[] = {
 	OPTIONS_COMMON
@@ -16,11 +17,6 @@ static const struct command_spec spec = {
 		 "Exit status: 0 if guest memory can be populated here, 3 if not.",
 	.options = options,
 };
-
-static bool can_write(const char *method)
-{
-	return method && !strcmp(method, "write");
-}
 
 /*
  * How this machine could get write().  What KVM can do is asked of KVM, but not what it
@@ -47,7 +43,7 @@ static const char *way_to_write(const char *release)
 #endif
 }
 
-static void print_json(const char *release, const struct gmem_probe *probe, const char *method)
+static void print_json(const char *release, const struct gmem_probe *probe, enum gmem_method method)
 {
 	const struct gmem_feature *f;
 	size_t i;
@@ -55,10 +51,10 @@ static void print_json(const char *release, const struct gmem_probe *probe, cons
 	json_result(NULL);
 	json_string("kernel", release);
 	if (method)
-		json_string("method", method);
+		json_string("method", gmem_method_name(method));
 	else
 		json_null("method");
-	if (!can_write(method))
+	if (method != GMEM_METHOD_WRITE)
 		json_string("advice", way_to_write(release));
 	json_array("features");
 	for (i = 0; (f = gmem_probe_feature(probe, i)); i++) {
@@ -74,7 +70,7 @@ static void print_json(const char *release, const struct gmem_probe *probe, cons
 	json_end();
 }
 
-static void print_table(const char *release, const struct gmem_probe *probe, const char *method)
+static void print_table(const char *release, const struct gmem_probe *probe, enum gmem_method method)
 {
 	const struct gmem_feature *f;
 	const char *last = "";
@@ -88,19 +84,11 @@ static void print_table(const char *release, const struct gmem_probe *probe, con
 		last = f->supported ? "" : f->why;
 	}
 	if (method)
-		printf("\ngmem populates guest memory by %s here.\n", method);
+		printf("\ngmem populates guest memory by %s here.\n", gmem_method_name(method));
 	else
 		printf("\nNothing can populate guest memory here.\n");
-	if (!can_write(method))
+	if (method != GMEM_METHOD_WRITE)
 		puts(way_to_write(release));
-}
-
-/* How a guest_memfd made with all that there is would be populated. */
-static const char *method_for(uint64_t flags)
-{
-	if (flags & GMEM_FLAG_WRITE)
-		return "write";
-	return flags & GMEM_FLAG_MMAP ? "mmap" : NULL;
 }
 
 int cmd_probe(int argc, char **argv)
@@ -108,7 +96,7 @@ int cmd_probe(int argc, char **argv)
 	int operand = parse_options(argc, argv, &spec), err;
 	struct gmem_probe *probe;
 	struct utsname uts;
-	const char *method;
+	enum gmem_method method;	/* auto: none */
 	struct gmem_context *g;
 
 	if (argv[operand])
@@ -121,7 +109,8 @@ int cmd_probe(int argc, char **argv)
 		die("%s", gmem_error(g));
 
 	uname(&uts);
-	method = method_for(gmem_probe_flags(probe));
+	/* A guest_memfd is made with all that there is. */
+	method = default_method(gmem_probe_flags(probe) & GMEM_FLAG_WRITE, gmem_probe_flags(probe) & GMEM_FLAG_MMAP);
 	if (output.json)
 		print_json(uts.release, probe, method);
 	else if (!output.quiet)

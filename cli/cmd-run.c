@@ -39,7 +39,7 @@ static struct {
 
 static void set_method(const struct option_spec *option, const char *value)
 {
-	args.method = option_choice(option, value);
+	args.method = option_method(option, value);
 }
 
 static const struct option_spec options[] = {
@@ -285,9 +285,7 @@ static void tell_end(const struct vmm *vmm)
 {
 	char size[32];
 
-	if (output.json)
-		tell_json(vmm);
-	if (output.quiet || output.json)
+	if (output.quiet)
 		return;
 	if (vmm->demand)
 		fprintf(stderr, "gmem run: %s populated by %s while it ran, it waited for %zu parts of %llu KiB\n",
@@ -318,7 +316,12 @@ static int finish(struct vmm *vmm)
 	}
 	if (vmm->record)
 		ret = record_write(vmm, args.record_order);
-	tell_end(vmm);
+	if (vmm->outcome == VMM_DIED)
+		ret = -1;
+	if (!output.json)
+		tell_end(vmm);
+	else if (!ret)
+		tell_json(vmm);	/* of a failure die() tells */
 	return ret;
 }
 
@@ -352,7 +355,7 @@ int cmd_run(int argc, char **argv)
 	vmm.mem.secret = args.secret;
 	ret = run(&vmm);
 	vmm_destroy(&vmm);
-	if (ret || vmm.outcome == VMM_DIED)
+	if (ret)
 		die("%s", vmm.error);
 	return vmm.signal ? 128 + vmm.signal : EXIT_OK;
 }

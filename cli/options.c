@@ -36,6 +36,16 @@ int option_choice(const struct option_spec *option, const char *value)
 	die_option(option, value, why);
 }
 
+enum gmem_method option_method(const struct option_spec *option, const char *value)
+{
+	int method = 0;
+
+	option_choice(option, value);
+	while (strcmp(gmem_method_name(method), value))
+		method++;
+	return method;
+}
+
 static void print_help(const char *command, const struct command_spec *spec)
 {
 	const struct option_spec *o;

@@ -7,14 +7,14 @@
 #include <string.h>
 
 #include "cli.h"
+#include "lib/shared.h"
 
-/* Decimal, but for 0x: 010 is ten. */
 static bool parse_digits(const char *text, unsigned long long *number, char **end)
 {
 	if (!isdigit((unsigned char)*text))
 		return false;
 	errno = 0;
-	*number = strtoull(text, end, text[0] == '0' && (text[1] | 0x20) == 'x' ? 16 : 10);
+	*number = strtoull(text, end, number_base(text));
 	return !errno;
 }
 
@@ -40,7 +40,7 @@ bool parse_size(const char *text, uint64_t *size)
 	if (!parse_digits(text, &number, &end))
 		return false;
 
-	/* K, KiB or k; a lone B. */
+	/* K, k or KiB; not KB. */
 	if (*end && (unit = strchr(units, toupper((unsigned char)*end)))) {
 		shift = 10 * (unit - units + 1);
 		end++;

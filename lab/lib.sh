@@ -75,6 +75,14 @@ prune() {
 		done
 }
 
+# done_already DIR: the script ends, and prints it, if it is there.
+done_already() {
+	[[ -d $1 ]] || return 0
+	touch "$1"
+	echo "$1"
+	exit
+}
+
 # for_arch NAME: the lab's machine, its kernel and its programs are x86's or arm64's: what
 # differs is in lab/arch. ARCH of the environment says which, else it is this machine's.
 for_arch() {

@@ -110,6 +110,14 @@ void gmem_fail_anew(struct gmem_context *g)
 	pthread_mutex_unlock(&g->error_lock);
 }
 
+void gmem_forget_error(struct gmem_context *g)
+{
+	pthread_mutex_lock(&g->error_lock);
+	if (!g->failed)
+		g->error[0] = '\0';
+	pthread_mutex_unlock(&g->error_lock);
+}
+
 int gmem_begin(struct gmem_context *g)
 {
 	if (atomic_exchange(&g->busy, true))

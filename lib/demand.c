@@ -163,6 +163,7 @@ EXPORT int gmem_demand_run(struct gmem_demand *d)
 	sigset_t signals;
 	int err;
 
+	gmem_forget_error(d->job.g);
 	gmem_block_sigxfsz(&signals);
 	/* Who runs the guest needs the processors, too. */
 	err = gmem_job_run(&d->job, d->job.g->threads ?: 1);

@@ -233,8 +233,13 @@ static int next_by_mincore(struct gmem_context *g, int fd, uint64_t from, uint64
 
 int gmem_next(struct gmem_context *g, int fd, int can, uint64_t size, uint64_t from, struct gmem_range *range)
 {
-	int own = can & GMEM_IS_GUEST_MEMFD ? -1 : gmem_reopen(fd, 0), err;
+	int own, err;
 
+	/* Whichever way it is found out: who cancelled has been heard. */
+	if (g->cancelled)
+		return gmem_fail(g, -ECANCELED, "cancelled");
+
+	own = can & GMEM_IS_GUEST_MEMFD ? -1 : gmem_reopen(fd, 0);
 	if (own >= 0) {
 		err = next_by_seek(own, from, range);
 		close(own);

@@ -11,9 +11,12 @@
  * one gets -EBUSY), but gmem_cancel() may be called on it from anywhere.
  *
  * Lengths and offsets are in bytes, times in milliseconds.  Descriptors stay the
- * caller's: none is closed, and the file position of none matters or moves, but for
- * a stream's, and that of a guest_memfd that cannot be mapped, which is moved to find
- * out what is populated, and put back. Errors of system calls that are not listed here are passed on.
+ * caller's: none is closed.  File positions neither matter nor move, but for these:
+ * a stream is read from where it is, and so is an order file, which is written from
+ * there, too.  That of a guest_memfd that cannot be mapped is moved to find out what
+ * is populated, and put back.
+ *
+ * Errors of system calls that are not listed here are passed on.
  *
  * All of it works since Linux 6.18, whose guest_memfd can be mapped.  The methods
  * write, sendfile and io_uring need one with GMEM_FLAG_WRITE.
@@ -84,7 +87,7 @@ void gmem_cancel(struct gmem_context *g);
  */
 
 enum gmem_method {
-	GMEM_METHOD_AUTO,	/* the fastest of those that every kernel and sandbox allows */
+	GMEM_METHOD_AUTO,	/* write, else mmap; a file by sendfile if no zeros are skipped */
 	GMEM_METHOD_WRITE,	/* read into a buffer, write() from there */
 	GMEM_METHOD_MMAP,	/* map the guest_memfd and copy into it */
 	GMEM_METHOD_SENDFILE,	/* a file's pages, inside the kernel */
@@ -363,7 +366,8 @@ void gmem_demand_free(struct gmem_demand *demand);
 /*
  * Order files: gmem_order(3)
  *
- * Text, a range a line: offset and length, in C notation; '#' begins a comment.
+ * Text, a range a line: offset and length, decimal or, with 0x, hexadecimal; '#'
+ * begins a comment.  @fd is read or written from its position on, which moves.
  */
 
 /*

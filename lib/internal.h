@@ -56,6 +56,9 @@ int gmem_fail(struct gmem_context *g, int err, const char *format, ...) PRINTF(3
 /* The next failure is to have a message of its own; so far this one stays. */
 void gmem_fail_anew(struct gmem_context *g);
 
+/* A message of what is over, by gmem_fail_anew(), goes; one that still holds stays. */
+void gmem_forget_error(struct gmem_context *g);
+
 /* A context with the same options, for what goes on when the call is over. */
 int gmem_context_clone(const struct gmem_context *g, struct gmem_context **copy);
 

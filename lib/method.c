@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "internal.h"
+#include "shared.h"
 
 static const char *const names[] = {
 	[GMEM_METHOD_AUTO] = "auto",
@@ -76,15 +77,12 @@ int gmem_choose_method(struct gmem_context *g, struct target *t, enum source sou
 	t->method = g->method;
 	if (t->method == GMEM_METHOD_IO_URING) {
 		why = t->by_copy ? "as asked; into the guest_memfd by mmap" : "as asked; into the guest_memfd by write";
-	} else if (t->method == GMEM_METHOD_AUTO && t->by_copy) {
-		t->method = GMEM_METHOD_MMAP;
-		why = "this guest_memfd can be mapped, but not written";
-	} else if (t->method == GMEM_METHOD_AUTO && sendfile_is_best(g, source)) {
+	} else if (t->method == GMEM_METHOD_AUTO && !t->by_copy && sendfile_is_best(g, source)) {
 		t->method = GMEM_METHOD_SENDFILE;
 		why = "this guest_memfd can be written, and zeros are not to be skipped";
 	} else if (t->method == GMEM_METHOD_AUTO) {
-		t->method = GMEM_METHOD_WRITE;
-		why = "this guest_memfd can be written";
+		t->method = default_method(t->can & GMEM_CAN_WRITE, t->can & GMEM_CAN_MMAP);
+		why = t->by_copy ? "this guest_memfd can be mapped, but not written" : "this guest_memfd can be written";
 	}
 	snprintf(g->why, sizeof(g->why), "%s", why);
 	return 0;

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "internal.h"
+#include "shared.h"
 
 static bool parse_number(const char **text, uint64_t *number)
 {
@@ -18,7 +19,7 @@ static bool parse_number(const char **text, uint64_t *number)
 	if (!isdigit((unsigned char)**text))
 		return false;
 	errno = 0;
-	*number = strtoull(*text, &end, 0);
+	*number = strtoull(*text, &end, number_base(*text));
 	*text = end;
 	return !errno;
 }

@@ -10,6 +10,8 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
+#include "gmem.h"
+
 /* Do so many bytes hold nothing but zeros? memcmp() is as fast as memory. */
 static inline bool is_zero(const void *bytes, size_t length)
 {
@@ -24,6 +26,20 @@ static inline bool is_zstd(const void *begin, size_t length)
 	const unsigned char *p = begin;
 
 	return length >= 4 && (!memcmp(p, "\x28\xb5\x2f\xfd", 4) || (p[0] >> 4 == 5 && !memcmp(p + 1, "\x2a\x4d\x18", 3)));
+}
+
+/* Of a number as people write it: decimal, but for 0x; 010 is ten. */
+static inline int number_base(const char *text)
+{
+	return text[0] == '0' && (text[1] | 0x20) == 'x' ? 16 : 10;
+}
+
+/* How a guest_memfd is populated that can be written, mapped; auto: it can't be. */
+static inline enum gmem_method default_method(bool can_write, bool can_mmap)
+{
+	if (can_write)
+		return GMEM_METHOD_WRITE;
+	return can_mmap ? GMEM_METHOD_MMAP : GMEM_METHOD_AUTO;
 }
 
 /* A VM of /dev/kvm, or -1 and errno; a signal, or what io_uring left to do, interrupts it. */

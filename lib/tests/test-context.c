@@ -209,6 +209,8 @@ static void test_populated(void **state)
 	g = begin();
 	bytes = make_bytes(3 * page, 1);
 	fd = quirks.watched = make_target(p->kind, 64 * MIB);
+	gmem_cancel(g);
+	assert_fails(g, gmem_next_populated(g, fd, 0, &range), -ECANCELED, "cancelled");
 	assert_fails(g, gmem_next_populated(g, fd, 0, &range), -ENXIO, "nothing");
 
 	assert_ok(g, gmem_populate_buffer(g, fd, 5 * page, bytes, 3 * page));
@@ -293,6 +295,7 @@ static void test_order_file(void **state)
 	read_order(g, "# nothing\n\n  \t\n", 0, 0, NULL);
 	read_order(g, "0x8000 0x2000\n0 4096 # a comment\n", 0, 2, two);
 	read_order(g, "0x8000 0x2000\n  0\t0x1000", 0, 2, two);
+	read_order(g, "0X8000 08192\n00 04096\n", 0, 2, two);
 	read_order(g, "0x8000 0x2000\n0\n", -EINVAL, 0, NULL);
 	assert_non_null(strstr(gmem_error(g), "line 2"));
 	read_order(g, "0 4096 x\n", -EINVAL, 0, NULL);

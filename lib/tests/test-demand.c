@@ -137,6 +137,7 @@ static void test_faults_first(void **state)
 	assert_int_equal(gmem_demand_fault(f.demand, 0, 0), -EINVAL);
 
 	run(&f);
+	assert_string_equal(gmem_demand_error(f.demand), "");
 	assert_each_once(&f);
 	assert_int_equal(gmem_demand_stats(f.demand)->pages_written, PAGES);
 	assert_target(f.target, 0, f.bytes, SIZE);

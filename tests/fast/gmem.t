@@ -12,18 +12,27 @@ cd "$root"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 check "make builds library and tool" make
+check "what a newer compiler warns of does not fail it" \
+	grep -q '"werror", "value": false' <(/usr/bin/meson introspect --buildoptions build/user)
 gmem=$root/build/user/cli/gmem
 
-# fails STATUS TEXT ARG...: gmem says in one line, or two with a hint, what is wrong.
-fails() {
+# refuses STATUS TEXT ARG...: gmem says in one line, or two with a hint, what is wrong. One
+# result for many of a kind: what was not so is in $wrong, verdict NAME tells.
+wrong=''
+refuses() {
 	local want=$1 text=$2 status=0 said
 	shift 2
 	said=$("$gmem" "$@" 2>&1 >/dev/null </dev/null) || status=$?
-	if [[ $status == "$want" && $said == *"$text"* && $(wc -l <<<"$said") -le 2 ]]; then
-		ok "gmem $*: $text"
-	else
-		not_ok "gmem $*: $text" "status $status: $said"
-	fi
+	[[ $status == "$want" && $said == *"$text"* && $(wc -l <<<"$said") -le 2 ]] ||
+		wrong+="gmem $*: status $status, not $want with \"$text\": $said"$'\n'
+}
+verdict() {
+	if [[ -z $wrong ]]; then ok "$1"; else not_ok "$1" "$wrong"; fi
+	wrong=''
+}
+fails() {
+	refuses "$@"
+	verdict "gmem ${*:3}: $2"
 }
 # prints TEXT ARG...: gmem succeeds, and its output has that.
 prints() {
@@ -67,47 +76,60 @@ fails 2 "no such command: nonsense" nonsense
 fails 2 "no such option: --nonsense" --nonsense
 
 # What is wrong with a command line is told with the option's name.
-fails 2 "which IMAGE?" load
-fails 2 "no such option: --nonsense" load --nonsense
-fails 2 "no such option: -x" load -x
-fails 2 "--size needs a value" load --size
-fails 2 "--size 12Q: not a size" load --size 12Q image
-fails 2 "-s 12MiBx: not a size" load -s 12MiBx image
-fails 2 "not a size" load --size= image
-fails 2 "--size 99999999999G: not a size" load --size=99999999999G image
-fails 2 "--method fast: one of: auto write mmap" load --method fast image
-fails 2 "--zero no: one of" load --zero no image
-fails 2 "--format gz: one of" load --format gz image
-fails 2 "--threads many: not a number" load --threads many image
-fails 2 "--threads -1: not a number" load --threads -1 image
-fails 2 "--threads 5000" load --threads 5000 image
-fails 2 "--chunk 100 bytes" load --chunk 100 image
-fails 2 "--pad takes no value" load --pad=yes image
-fails 2 "--order /no/such: No such file" load --order /no/such image
-fails 2 "--fd 99: not an open" load --fd 99 image
-fails 2 "--size is needed" load -
-fails 2 "unexpected argument: two" load one two
-fails 2 "unexpected argument: --pad" load one -- --pad
-fails 2 "unexpected argument: x" probe x
-fails 125 "which COMMAND?" exec --size 1M
-fails 125 "--size is needed" exec true
-fails 125 "--size 1Q: not a size" exec --size 1Q true
-fails 2 "several options begin like that" load --o 4K image
-fails 2 "no such option: -x" load -qx image
-fails 2 "--fd 1K: not an open" load --fd 1K image
-fails 2 "--threads 0x: not a number" load --threads 0x image
-fails 2 "--mem 10: not a multiple" run -qm010 -k /dev/null
+refuses 2 "no such option: --nonsense" load --nonsense
+refuses 2 "no such option: -x" load -x
+refuses 2 "--size needs a value" load --size
+refuses 2 "--pad takes no value" load --pad=yes image
+refuses 2 "several options begin like that" load --o 4K image
+refuses 2 "no such option: -x" load -qx image
+verdict "options that are wrong"
+refuses 2 "--size 12Q: not a size" load --size 12Q image
+refuses 2 "-s 12MiBx: not a size" load -s 12MiBx image
+refuses 2 "not a size" load --size= image
+refuses 2 "--size 99999999999G: not a size" load --size=99999999999G image
+refuses 2 "--method fast: one of: auto write mmap" load --method fast image
+refuses 2 "--zero no: one of" load --zero no image
+refuses 2 "--format gz: one of" load --format gz image
+refuses 2 "--threads many: not a number" load --threads many image
+refuses 2 "--threads -1: not a number" load --threads -1 image
+refuses 2 "--threads 5000" load --threads 5000 image
+refuses 2 "--chunk 100 bytes" load --chunk 100 image
+refuses 2 "--order /no/such: No such file" load --order /no/such image
+refuses 2 "--fd 99: not an open" load --fd 99 image
+refuses 125 "--size 1Q: not a size" exec --size 1Q true
+refuses 2 "--fd 1K: not an open" load --fd 1K image
+refuses 2 "--threads 0x: not a number" load --threads 0x image
+refuses 2 "--runs 0" bench --runs 0
+refuses 2 "--size: a number of whole pages" bench --size 5
+refuses 2 "--mem 10: not a multiple" run -qm010 -k /dev/null
+verdict "values that are wrong"
+refuses 2 "which IMAGE?" load
+refuses 2 "--size is needed" load -
+refuses 2 "unexpected argument: two" load one two
+refuses 2 "unexpected argument: --pad" load one -- --pad
+refuses 2 "unexpected argument: x" probe x
+refuses 125 "which COMMAND?" exec --size 1M
+refuses 125 "--size is needed" exec true
+verdict "operands that are wrong"
 prints "Usage: gmem load" help load
 prints "Usage: gmem COMMAND" help
 json "r == { 'command': 'load', 'ok': False, 'error': '--size 12Q: not a size such as 4096, 0x1000, 512M or 2G' }" load --size 12Q --json image
 json "r == { 'command': 'load', 'ok': False, 'error': '/no/such: No such file or directory' }" load --json /no/such
 json "r['command'] == 'exec' and not r['ok'] and 'COMMAND' in r['error']" exec --json --size 1M
-fails 2 "--runs 0" bench --runs 0
-fails 2 "--size: a number of whole pages" bench --size 5
 fails 1 "/no/such: No such file" load /no/such
 echo '0 5' >"$work/bad.order"
 fails 2 "line 1" load --order "$work/bad.order" image
 if "$gmem" probe --help >/dev/full 2>"$work/err"; then not_ok "a full disk is noticed"; else ok "a full disk is noticed: $(<"$work/err")"; fi
+
+# An image that is something else.
+head -c 8191 /dev/urandom >"$work/odd"
+for magic in 'gzip \x1f\x8b' 'bzip2 BZh' 'xz \xfd7zXZ\x00' 'lz4 \x04\x22\x4d\x18' 'lz4 \x02\x21\x4c\x18' 'qcow2 QFI\xfb' \
+	'VMDK KDMV' 'VHDX vhdxfile' 'ELF \x7fELF' 'kdump KDUMP   ' 'QEMU QEVM' 'virsh LibvirtQemudSave' 'snapshot gmem vm\n'; do
+	# shellcheck disable=SC2059 # bytes
+	(printf "${magic#* }" && cat "$work/odd") >"$work/other"
+	refuses 1 "${magic%% *}" load --pad "$work/other"
+done
+verdict "what is no RAM image is refused by its name"
 
 # The machine's own kernel.
 json "any(f['name'] == 'GUEST_MEMFD_FLAG_WRITE' and (f['supported'] or f['why']) for f in r['features'])" probe --json
@@ -154,17 +176,10 @@ else
 	fails 1 "compressed" load --layer "$image.zst" "$image"
 	fails 1 "a raw image, a file" load -s 64M --layer "$work/one" "$image.zst"
 
-	# What begins with a frame to be skipped, as pzstd writes it; and what is something else.
+	# What begins with a frame to be skipped, as pzstd writes it; and what is something else, above.
 	(printf '\x50\x2a\x4d\x18\x04\x00\x00\x00abcd' && cat "$image.zst") >"$work/pzstd"
 	json "r['ok'] and r['format'] == 'zstd' and r['bytes'] == 45 << 20 and r['verified']" load --json --verify "$work/pzstd"
-	head -c 8191 /dev/urandom >"$work/odd"
-	for magic in 'gzip \x1f\x8b' 'bzip2 BZh' 'xz \xfd7zXZ\x00' 'lz4 \x04\x22\x4d\x18' 'lz4 \x02\x21\x4c\x18' 'qcow2 QFI\xfb' \
-		'VMDK KDMV' 'VHDX vhdxfile' 'ELF \x7fELF' 'kdump KDUMP   ' 'QEMU QEVM' 'virsh LibvirtQemudSave' 'snapshot gmem vm\n'; do
-		# shellcheck disable=SC2059 # bytes
-		(printf "${magic#* }" && cat "$work/odd") >"$work/other"
-		fails 1 "${magic%% *}" load --pad "$work/other"
-		prints "12 KiB populated" load --pad --format raw "$work/other"
-	done
+	prints "12 KiB populated" load --pad --format raw "$work/other"
 	if said=$( (printf Q && sleep 0.3 && printf 'FI\xfb' && cat "$work/odd") | "$gmem" load --pad -s 1M - 2>&1); then
 		not_ok "what comes in a pipe is looked at" "$said"
 	elif [[ $said == *qcow2* ]]; then
@@ -215,6 +230,8 @@ else
 	"$gmem" exec -q -s 1M -- sh -c 'exit 42' 2>"$work/err" || status=$?
 	if [[ $status == 42 ]]; then ok "gmem exec returns the command's status"; else not_ok "gmem exec returns the command's status" "$status"; fi
 	fails 127 "no-such-command: No such file" exec -q -s 1M no-such-command
+	fails 126 "/etc/passwd: Permission denied" exec -q -s 1M /etc/passwd
+	json "r == { 'command': 'exec', 'ok': False, 'error': 'no-such-command: No such file or directory' }" exec --json -s 1M no-such-command
 	fails 137 "pages populated" exec -s 1M sh -c 'kill -9 $$'
 
 	prints "mmap + memcpy" bench --size 4M --runs 2
@@ -288,6 +305,14 @@ for command in $commands; do
 	done
 done
 if [[ -z $missing ]]; then ok "every option is in its manual page"; else not_ok "every option is in its manual page" "$missing"; fi
+missing=''
+members() { grep -oP 'json_\w+\("\K\w+' "cli/cmd-$1.c" | sort -u; }
+for command in $commands; do
+	for member in $(members "$command"); do
+		sed -n '/^\.SH JSON$/,/^\.SH [^J]/p' "man/gmem-$command.1" | grep -qw "$member" || missing+=" $command $member"
+	done
+done
+if [[ -z $missing ]]; then ok "every member of JSON is in its manual page"; else not_ok "every member of JSON is in its manual page" "$missing"; fi
 undocumented=''
 while read -r name; do
 	grep -qE "'$name'" man/meson.build || [[ -f man/$name.3 ]] || undocumented+=" $name"

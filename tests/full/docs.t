@@ -29,7 +29,8 @@ documented() {	# ROW...
 }
 made() {	# OPERATION
 	strace -f -qq -o "$work/trace" build/user/lib/tests/syscalls "$1" &&
-		sed -n '/"begin"/,/"end"/p' "$work/trace" | sed -nE 's/^[0-9]+ +(<\.\.\. )?([a-z0-9_]+).*/\2/p' | sort -u
+		sed -n '/"begin"/,/"end"/p' "$work/trace" | sed -nE 's/^[0-9]+ +(<\.\.\. )?([a-z0-9_]+).*/\2/p' |
+		sed 's/^syscall_0x1c3$/cachestat/' | sort -u	# strace 6.1 does not know that
 }
 lib/build user >/dev/null
 while IFS=: read -r operation rows; do
@@ -46,6 +47,12 @@ done <<-'END'
 	stream:populating= write,from a stream
 	verify:populating= write,from a file,verifying
 	demand:populating= write,from a file
+	layers:populating= write,from layers
+	hidden:populating= mmap,from a file,verifying,NO_DIRECT_MAP= mmap or verifying
+	create:gmem_create()
+	next_populated:gmem_create(),gmem_next_populated()
+	cancel:gmem_cancel()
+	order:an order file
 END
 
 lab/root "$work/root" "$work/vmm" "$work/prefetch"

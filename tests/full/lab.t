@@ -242,9 +242,9 @@ s.connect(sys.argv[1])
 s.sendall(b"$c#63")
 while s.recv(4096):
     pass' "$socket"
-	wait "$machine" && [[ $(<"$tmp/out") == on ]]
+	wait "$machine" && [[ $(<"$tmp/out") == on ]] && ! grep vmlinux "$tmp/err"
 }
-check "with --gdb it waits for gdb" goes_on_by_gdb
+check "with --gdb it waits for gdb, and names no symbols that are not there" goes_on_by_gdb
 
 head -c 1M /dev/urandom >"$tmp/in"
 truncate -s 1M "$tmp/disk"

@@ -37,12 +37,14 @@ passed=0
 for half in "$results"/{odd,even}; do
 	while read -r test _; do
 		outcome=$(outcome "$half" "$test")
+		# What is claimed of each: whether it passes is upstream.t's to judge, and counted.
+		promise="$test: the kernel has nothing to say"
 		case $outcome in
 		pass) passed=$((passed + 1)) ;;
-		splat | died | '') not_ok "$test" "$outcome: $(report "$half" "$test")"; continue ;;
+		splat | died | '') not_ok "$promise" "$outcome: $(report "$half" "$test")"; continue ;;
 		*) report "$half" "$test" | sed "s,^,# $test: $outcome: ," ;;
 		esac
-		ok "$test"
+		ok "$promise"
 	done <"$half/tests"
 done
 all=$(should_pass | wc -l)
