@@ -46,7 +46,7 @@ check "write() of single pages: 1.05 of the generic path's at the most, beside t
 
 count --fragmented write write/0 generic >"$work/fragmented" || exit
 w=$(of write fragmented) s=$(of write/0 fragmented) g=$(of generic fragmented)
-check "write(): 1.06 of single pages' in fragmented memory at the most ($w, $s)" holds "$w < 1.06 * $s"
+check "write(): 1.05 of single pages' in fragmented memory at the most ($w, $s)" holds "$w < 1.05 * $s"
 check "single pages: 1.05 of the generic path's there at the most ($s, $g)" holds "$s < 1.05 * $g"
 
 count touch touch/0 >"$work/touch" || exit
