@@ -624,6 +624,11 @@ static void test_each_order(const struct scenario *scenario)
 	block_open();
 	write_failing(scenario, &pages, 0, FOR_GOOD);
 	EXPECT(writer.ret == -ENOMEM, "no allocation: %ld", writer.ret);
+	/* Each size is asked for once. */
+	for (n = 0; BLOCK >> n; n++)
+		;
+	EXPECT(FOR_GOOD - attr_get(&pages, "times") == n, "no allocation: %ld tries",
+	       FOR_GOOD - attr_get(&pages, "times"));
 	block_close();
 	tally.hits++;
 	tally.failed++;
