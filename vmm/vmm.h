@@ -42,7 +42,9 @@ struct memory {
 
 struct demand {
 	struct gmem_demand *demand;
+	const char *path;	/* of the image */
 	int image;
+	uint64_t pages;		/* of it, that are not zeros */
 	pthread_t background;
 	bool background_runs;
 	bool finished;		/* all is populated, or will not be: under the machine's lock */
