@@ -158,6 +158,7 @@ struct vmm {
 
 	int wake;		/* eventfd: the main thread has something to look at */
 	int signal;		/* that ended it */
+	bool hurry;		/* to end: no reader is worth waiting for */
 
 	double start_ms;	/* of the program */
 	double first_instruction_ms, first_userspace_ms;	/* since; or 0 */
