@@ -4,6 +4,9 @@
  *
  *   vmm-helper block SIGNAL COMMAND...   run it with that signal blocked
  *   vmm-helper bounded COMMAND...        run it without what lets root exceed a quota
+ *   vmm-helper deny CALL ARG VALUE ERRNO COMMAND...
+ *                                        run it without that system call, where the
+ *                                        argument ARG is VALUE: all by their numbers
  *   vmm-helper limit PID BYTES           no file of that process may be larger
  *   vmm-helper poison PID TEXT           a memory error in a page that begins with that,
  *                                        of guest memory that the process has mapped
@@ -17,9 +20,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/filter.h>
 #include <linux/kvm.h>
+#include <linux/seccomp.h>
 #include <pty.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,6 +56,24 @@ static void bounded(char **argv)
 		err(127, "prctl");
 	execvp(argv[0], argv);
 	err(127, "%s", argv[0]);
+}
+
+static void deny(char **argv)
+{
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, atoi(argv[0]), 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[atoi(argv[1])])),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, atoi(argv[2]), 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | atoi(argv[3])),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { sizeof(filter) / sizeof(*filter), filter };
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program))
+		err(127, "prctl");
+	execvp(argv[4], argv + 4);
+	err(127, "%s", argv[4]);
 }
 
 static void quota(const char *device, const char *kib, const char *files)
@@ -197,6 +221,8 @@ int main(int argc, char **argv)
 		block(argv + 2);
 	else if (!strcmp(what, "bounded") && argc > 2)
 		bounded(argv + 2);
+	else if (!strcmp(what, "deny") && argc > 6)
+		deny(argv + 2);
 	else if (!strcmp(what, "quota") && (argc == 3 || argc == 5))
 		quota(argv[2], argv[3], argc == 5 ? argv[4] : NULL);
 	else if (!strcmp(what, "limit") && argc == 4)
