@@ -14,6 +14,7 @@
  *   vmm-helper terminal COMMAND...       run it on a terminal, and show what it says
  *   vmm-helper quota DEVICE              what root's files take there: KIB FILES
  *   vmm-helper quota DEVICE KIB FILES    what they may take
+ *   vmm-helper tsc STATE PERCENT         have the saved counter run at so much of its rate
  *   vmm-helper spin                      a virtual machine that runs, for good
  */
 #include <err.h>
@@ -178,6 +179,34 @@ static void terminal(char **argv)
 			break;
 }
 
+/* FNV-1a, as vmm/state.c has it. */
+static uint64_t hash(uint64_t hash, const uint8_t *bytes, size_t len)
+{
+	while (len--)
+		hash = (hash ^ *bytes++) * 0x100000001b3ull;
+	return hash;
+}
+
+static void tsc(const char *path, uint32_t percent)
+{
+	enum { CHECKSUM = 56, RECORDS = 64, TSC_KHZ = 2 };
+	static uint8_t bytes[1 << 20];
+	FILE *f = fopen(path, "r+");
+	size_t size = f ? fread(bytes, 1, sizeof(bytes), f) : 0;
+	uint64_t *sum = (uint64_t *)(bytes + CHECKSUM), len;
+
+	for (size_t at = RECORDS; at < size; at += 16 + ((len + 7) & ~7ull)) {
+		uint32_t *type = (uint32_t *)(bytes + at), *khz = type + 4;
+
+		len = *(uint64_t *)(type + 2);
+		if (*type == TSC_KHZ)
+			*khz = (uint64_t)*khz * percent / 100;
+	}
+	*sum = hash(hash(0xcbf29ce484222325ull, bytes, CHECKSUM), bytes + RECORDS, size - RECORDS);
+	if (size < RECORDS || fseek(f, 0, SEEK_SET) || fwrite(bytes, 1, size, f) != size || fclose(f))
+		err(1, "%s", path);
+}
+
 static void spin(void)
 {
 	int kvm = open("/dev/kvm", O_RDWR), vm = ioctl(kvm, KVM_CREATE_VM, 0), cpu;
@@ -233,6 +262,8 @@ int main(int argc, char **argv)
 		stop(argv[2], argv[3]);
 	else if (!strcmp(what, "terminal") && argc > 2)
 		terminal(argv + 2);
+	else if (!strcmp(what, "tsc") && argc == 4)
+		tsc(argv[2], atoi(argv[3]));
 	else if (!strcmp(what, "spin") && argc == 2)
 		spin();
 	else
