@@ -2,6 +2,7 @@
 /* gmem run: boot Linux, or go on with a saved machine, on a guest_memfd. */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 
 #include "cli.h"
 #include "vmm/boot.h"
+#include "vmm/console.h"
 #include "vmm/control.h"
 #include "vmm/cpu.h"
 #include "vmm/demand.h"
@@ -237,7 +239,7 @@ static void tell_start(const struct vmm *vmm)
 	else
 		fprintf(stderr, "gmem run: %s populated by %s in %.1f ms%s\n", format_size(size, vmm->populated),
 			method_in_words(vmm), vmm->populate_ms, no_write ? ": this kernel's guest_memfd has no write()" : "");
-	if (vmm->console.raw || isatty(STDIN_FILENO))
+	if (console_is_terminal())
 		fprintf(stderr, "gmem run: type Ctrl-A x to end it\n");
 }
 
@@ -302,6 +304,14 @@ static void tell_end(const struct vmm *vmm)
 	fprintf(stderr, "; %s\n", outcome_in_words(vmm));
 }
 
+/* Who has stopped reading would keep us from our end. */
+static bool is_stuck(const struct vmm *vmm, int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLOUT };
+
+	return vmm->hurry && !poll(&p, 1, 0);
+}
+
 /* What counts once the guest has ended. */
 static int finish(struct vmm *vmm)
 {
@@ -318,6 +328,8 @@ static int finish(struct vmm *vmm)
 		ret = record_write(vmm, args.record_order);
 	if (vmm->outcome == VMM_DIED)
 		ret = -1;
+	if (is_stuck(vmm, output.json ? STDOUT_FILENO : STDERR_FILENO))
+		return ret;
 	if (!output.json)
 		tell_end(vmm);
 	else if (!ret)
@@ -355,7 +367,10 @@ int cmd_run(int argc, char **argv)
 	vmm.mem.secret = args.secret;
 	ret = run(&vmm);
 	vmm_destroy(&vmm);
-	if (ret)
+	if (ret) {
+		if (is_stuck(&vmm, STDERR_FILENO))
+			return EXIT_FAILED;
 		die("%s", vmm.error);
+	}
 	return vmm.signal ? 128 + vmm.signal : EXIT_OK;
 }

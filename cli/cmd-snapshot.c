@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <glob.h>
 #include <inttypes.h>
+#include <linux/limits.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -218,6 +219,9 @@ static void open_files(struct snapshot_files *s, char *out)
 	s->path[IMAGE] = out;
 	if (asprintf(&s->path[STATE], "%s.state", out) < 0)
 		die("out of memory");
+	/* We could write it, from its directory; who restores opens the path. */
+	if (strlen(s->path[STATE]) >= PATH_MAX)
+		die_of(s->path[STATE], -ENAMETOOLONG);
 	for (int i = 0; i < NR_FILES; i++) {
 		int err = new_file_open(&s->file[i], s->path[i], args.force), failed = i;
 
@@ -229,15 +233,19 @@ static void open_files(struct snapshot_files *s, char *out)
 	}
 }
 
-static int commit_files(struct snapshot_files *s)
+static void commit_files(struct snapshot_files *s)
 {
 	struct stat st;
+	size_t failed;
+	int err;
 
 	if (!fstat(s->file[IMAGE].fd, &st)) {
 		s->size = st.st_size;
 		s->allocated = st.st_blocks * 512ull;
 	}
-	return new_file_commit(s->file, NR_FILES, args.force);
+	err = new_file_commit(s->file, NR_FILES, args.force, &failed);
+	if (err)
+		die_of(s->path[failed], err);
 }
 
 static void tell(const struct snapshot_files *s, uint64_t data, double ms)
@@ -263,7 +271,7 @@ static void tell(const struct snapshot_files *s, uint64_t data, double ms)
 
 int cmd_snapshot(int argc, char **argv)
 {
-	int operand = parse_options(argc, argv, &spec), socket, err;
+	int operand = parse_options(argc, argv, &spec), socket;
 	struct snapshot_files s = { 0 };
 	char error[CONTROL_MESSAGE_SIZE] = "gmem run has died";
 	double start = vmm_now_ms();
@@ -284,9 +292,7 @@ int cmd_snapshot(int argc, char **argv)
 		abort_files(&s);
 		die("%s", error);
 	}
-	err = commit_files(&s);
-	if (err)
-		die_of(s.path[IMAGE], err);
+	commit_files(&s);
 	if (args.stop)
 		tell_named(socket);
 	close(socket);

@@ -19,6 +19,19 @@ static const struct command {
 #endif
 };
 
+/* Those that are there elsewhere. */
+static void refuse_x86_only(const char *name)
+{
+#ifndef __x86_64__
+	if (!strcmp(name, "run") || !strcmp(name, "snapshot")) {
+		command_name = name;
+		die("x86-64 only");
+	}
+#else
+	(void)name;
+#endif
+}
+
 static void usage(FILE *to)
 {
 	size_t i;
@@ -75,5 +88,6 @@ int main(int argc, char **argv)
 			return finish_output(commands[i].run(argc - 1, argv + 1));
 		}
 	}
+	refuse_x86_only(argv[1]);
 	die_usage("no such %s: %s", argv[1][0] == '-' ? "option" : "command", argv[1]);
 }

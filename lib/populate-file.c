@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "internal.h"
+#include "shared.h"
 
 uint64_t gmem_file_at(const struct job *job, const struct file *source, uint64_t offset)
 {
@@ -33,9 +34,8 @@ size_t gmem_file_want(const struct job *job, const struct file *source, uint64_t
  * O_DIRECT reads whole blocks: ask for the page, expect what there is of it.
  * After a part of a block there is only the end.
  */
-static int read_pages(struct worker *w, char *buffer, uint64_t offset, size_t length)
+static int read_pages(struct worker *w, const struct file *source, char *buffer, uint64_t offset, size_t length)
 {
-	const struct file *layers = w->job->source, *source = &layers[w->piece->source];
 	size_t want = gmem_file_want(w->job, source, offset, length), got = 0;
 	uint64_t at = gmem_file_at(w->job, source, offset);
 	ssize_t n;
@@ -52,14 +52,38 @@ static int read_pages(struct worker *w, char *buffer, uint64_t offset, size_t le
 	return 0;
 }
 
+/* Verification does not take the file system's word for a hole. */
+static bool is_verifying(const struct job *job)
+{
+	return job->comparing || job->compare_at_once;
+}
+
+/* The layers above that which the pages are from say that they have holes there. */
+static int check_holes(struct worker *w, char *buffer, uint64_t offset, size_t length)
+{
+	const struct file *layers = w->job->source;
+	int i, err = 0;
+
+	for (i = w->piece->source + 1; i < w->job->nr_layers && !err; i++) {
+		err = read_pages(w, &layers[i], buffer, offset, length);
+		if (!err && !is_zero(buffer, length))
+			err = gmem_fail(w->job->g, -EILSEQ, "verification failed: layer %d has data at %#" PRIx64 ", where the file system tells of a hole",
+					i, gmem_file_at(w->job, &layers[i], offset));
+	}
+	return err;
+}
+
 static int put_by_reading(struct worker *w, uint64_t offset, uint64_t length)
 {
+	const struct file *layers = w->job->source;
 	char *buffer = gmem_worker_buffer(w);
-	int err;
+	int err = 0;
 
 	if (!buffer)
 		return -ENOMEM;
-	err = read_pages(w, buffer, offset, length);
+	if (is_verifying(w->job))
+		err = check_holes(w, buffer, offset, length);
+	err = err ?: read_pages(w, &layers[w->piece->source], buffer, offset, length);
 	return err ?: gmem_worker_put(w, offset, buffer, length);
 }
 
@@ -79,8 +103,7 @@ int gmem_file_put(struct worker *w)
 {
 	const struct piece *piece = w->piece;
 
-	/* Verification does not take the file system's word for a hole. */
-	if (piece->hole && !w->job->comparing)
+	if (piece->hole && !is_verifying(w->job))
 		return gmem_worker_put_zeros(w, piece->offset, piece->length);
 	return put_chunks(w, piece->offset, piece->length);
 }

@@ -16,12 +16,19 @@
 
 /* -- the terminal ------------------------------------------------------------------------ */
 
-static struct termios cooked;
+static struct termios cooked, raw;
 
-/* A terminal that nobody reads would never drain. */
+/*
+ * What another has set since is theirs: a shell that has taken the terminal back. A
+ * terminal that nobody reads would never drain.
+ */
 static void make_cooked(void)
 {
-	tcsetattr(STDIN_FILENO, TCSANOW, &cooked);
+	struct termios now;
+
+	if (!tcgetattr(STDIN_FILENO, &now) && now.c_iflag == raw.c_iflag && now.c_oflag == raw.c_oflag &&
+	    now.c_lflag == raw.c_lflag)
+		tcsetattr(STDIN_FILENO, TCSANOW, &cooked);
 }
 
 static void on_fatal_signal(int sig)
@@ -40,17 +47,23 @@ static void restore_when_we_crash(void)
 		sigaction(fatal[i], &sa, NULL);
 }
 
+bool console_is_terminal(void)
+{
+	pid_t group = tcgetpgrp(STDIN_FILENO);
+
+	/* One that controls nobody here has no jobs in the background. */
+	return isatty(STDIN_FILENO) && (group < 0 || group == getpgrp());
+}
+
 int console_make_raw(struct vmm *vmm)
 {
-	struct termios raw;
-
-	if (!isatty(STDIN_FILENO))
+	if (!console_is_terminal())
 		return 0;
 	if (tcgetattr(STDIN_FILENO, &cooked))
 		return vmm_fail(vmm, "cannot get the terminal's settings: %m");
-	restore_when_we_crash();
 	raw = cooked;
 	cfmakeraw(&raw);
+	restore_when_we_crash();
 	if (tcsetattr(STDIN_FILENO, TCSANOW, &raw))
 		return vmm_fail(vmm, "cannot make the terminal raw: %m");
 	vmm->console.raw = true;

@@ -5,6 +5,8 @@
 
 #include "vmm.h"
 
+/* Is stdin a terminal, and ours, not that of another job? */
+bool console_is_terminal(void);
 int console_make_raw(struct vmm *vmm);
 void console_restore(struct vmm *vmm);
 

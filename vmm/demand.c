@@ -90,6 +90,8 @@ int demand_begin(struct vmm *vmm, const char *image, const struct snapshot *snap
 	if (create(vmm))
 		return -1;
 	d = vmm->demand;
+	d->path = image;
+	d->pages = snapshot->pages;
 	d->image = image_open(vmm, image, snapshot);
 	if (d->image < 0)
 		return -1;
@@ -109,15 +111,25 @@ int demand_touch(struct vmm *vmm, uint64_t offset, size_t len)
 	return err ? vmm_fail(vmm, "populating on demand: %s", gmem_demand_error(d->demand)) : 0;
 }
 
+/* Populate the rest. What lacks data is known then; the guest has seen zeros instead. */
+static int populate_rest(struct vmm *vmm)
+{
+	struct demand *d = vmm->demand;
+	int err = gmem_demand_run(d->demand);
+
+	if (err == -ECANCELED)
+		return 0;
+	if (err)
+		return vmm_fail(vmm, "populating in the background: %s", gmem_demand_error(d->demand));
+	return image_check_pages(vmm, d->path, gmem_demand_stats(d->demand)->pages_written, d->pages);
+}
+
 static void *background_main(void *arg)
 {
 	struct vmm *vmm = arg;
-	int err = gmem_demand_run(vmm->demand->demand);
 
-	if (err && err != -ECANCELED) {
-		vmm_fail(vmm, "populating in the background: %s", gmem_demand_error(vmm->demand->demand));
+	if (populate_rest(vmm))
 		vmm_end(vmm, VMM_DIED);
-	}
 	pthread_mutex_lock(&vmm->lock);
 	vmm->demand->finished = true;
 	pthread_cond_broadcast(&vmm->changed);

@@ -142,6 +142,34 @@ static int check_mark(struct vmm *vmm, const char *path, const struct image_mark
 	return 0;
 }
 
+/*
+ * A file that has lost data, as one whose copy was never finished, has holes instead,
+ * or zeros. How many pages are not zeros is known.
+ */
+int image_check_pages(struct vmm *vmm, const char *path, uint64_t pages, uint64_t wanted)
+{
+	if (pages >= wanted)
+		return 0;
+	return vmm_fail(vmm, "%s is damaged: %" PRIu64 " pages of it are not zeros, there should be %" PRIu64,
+			path, pages, wanted);
+}
+
+/* How many there can be at most: those that are no holes. */
+static uint64_t pages_with_data(int fd, uint64_t size)
+{
+	uint64_t pages = 0;
+	off_t at, hole = 0;
+
+	while ((at = lseek(fd, hole, SEEK_DATA)) >= 0) {
+		hole = lseek(fd, at, SEEK_HOLE);
+		if (hole < 0)
+			break;
+		pages += (hole + PAGE_SIZE - 1) / PAGE_SIZE - at / PAGE_SIZE;
+	}
+	/* Unless it came to the last, there is no telling. */
+	return errno == ENXIO ? pages : size / PAGE_SIZE;
+}
+
 static int check_raw(struct vmm *vmm, const char *path, int fd, const struct snapshot *snapshot)
 {
 	struct image_mark mark = { 0 };
@@ -156,7 +184,9 @@ static int check_raw(struct vmm *vmm, const char *path, int fd, const struct sna
 				(intmax_t)size, vmm->mem.size);
 	if (pread(fd, &mark, sizeof(mark), IMAGE_MARK) < 0)
 		return vmm_fail(vmm, "cannot read %s: %m", path);
-	return check_mark(vmm, path, &mark, snapshot);
+	if (check_mark(vmm, path, &mark, snapshot))
+		return -1;
+	return image_check_pages(vmm, path, pages_with_data(fd, vmm->mem.size), snapshot->pages);
 }
 
 int image_open(struct vmm *vmm, const char *path, const struct snapshot *snapshot)
@@ -169,20 +199,6 @@ int image_open(struct vmm *vmm, const char *path, const struct snapshot *snapsho
 		return fd;
 	close(fd);
 	return -1;
-}
-
-/*
- * A file that has lost data, as one whose copy was never finished, has holes instead,
- * which read as zeros. How many pages are not zeros is known.
- */
-static int check_pages(struct vmm *vmm, const char *path, const struct snapshot *snapshot)
-{
-	uint64_t pages = gmem_stats(vmm->gmem)->pages_written;
-
-	if (pages >= snapshot->pages)
-		return 0;
-	return vmm_fail(vmm, "%s is damaged: %" PRIu64 " pages of it are not zeros, there should be %" PRIu64,
-			path, pages, snapshot->pages);
 }
 
 int image_restore(struct vmm *vmm, const char *path, const struct snapshot *snapshot)
@@ -200,7 +216,8 @@ int image_restore(struct vmm *vmm, const char *path, const struct snapshot *snap
 	else
 		err = gmem_populate_file(vmm->gmem, vmm->mem.fd, 0, fd, 0, vmm->mem.size);
 	close(fd);
-	if (memory_populated(vmm, err, path) || check_pages(vmm, path, snapshot))
+	if (memory_populated(vmm, err, path) ||
+	    image_check_pages(vmm, path, gmem_stats(vmm->gmem)->pages_written, snapshot->pages))
 		return -1;
 	if (!packed)
 		return 0;

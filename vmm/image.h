@@ -28,6 +28,9 @@ int image_save(struct vmm *vmm, struct image *image, struct snapshot *snapshot);
 int image_open(struct vmm *vmm, const char *path, const struct snapshot *snapshot);
 bool image_is_zstd(int fd);
 
+/* It has so many pages that are not zeros: is it whole? */
+int image_check_pages(struct vmm *vmm, const char *path, uint64_t pages, uint64_t wanted);
+
 /* Populate all of memory. */
 int image_restore(struct vmm *vmm, const char *path, const struct snapshot *snapshot);
 

@@ -37,8 +37,26 @@ static int create_devices(struct vmm *vmm)
 	return 0;
 }
 
+/*
+ * Whoever started us may have blocked any signal. Until vmm_run() what ends us just
+ * kills. A job in the background is not stopped by its terminal, for then it would
+ * not hear of its end: it reads EIO, and may write.
+ */
+static void init_signals(void)
+{
+	sigset_t ends, stops;
+
+	vmm_end_signals(&ends);
+	pthread_sigmask(SIG_UNBLOCK, &ends, NULL);
+	sigemptyset(&stops);
+	sigaddset(&stops, SIGTTIN);
+	sigaddset(&stops, SIGTTOU);
+	pthread_sigmask(SIG_BLOCK, &stops, NULL);
+}
+
 void vmm_init(struct vmm *vmm)
 {
+	init_signals();
 	*vmm = (struct vmm) {
 		.kvm = -1,
 		.vm = -1,
@@ -216,20 +234,12 @@ static void on_kick(int sig)
 	(void)sig;			/* it is there to interrupt KVM_RUN */
 }
 
-/*
- * Whoever started us may have blocked or ignored any signal. What ends us is for the
- * main thread alone, and what was ignored stays so, as for nohup.
- */
 static void set_up_signals(sigset_t *ends)
 {
-	static const int all[] = { SIGHUP, SIGINT, SIGQUIT, SIGTERM };
-	struct sigaction kick = { .sa_handler = on_kick }, was;
+	struct sigaction kick = { .sa_handler = on_kick };
 	sigset_t kicks;
 
-	sigemptyset(ends);
-	for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
-		if (!sigaction(all[i], NULL, &was) && was.sa_handler != SIG_IGN)
-			sigaddset(ends, all[i]);
+	vmm_end_signals(ends);
 	pthread_sigmask(SIG_BLOCK, ends, NULL);
 
 	sigaction(VMM_KICK, &kick, NULL);
@@ -244,10 +254,9 @@ static void set_up_signals(sigset_t *ends)
 
 int vmm_run(struct vmm *vmm)
 {
-	sigset_t ends, old;
+	sigset_t ends;
 	int signals, ret = -1;
 
-	pthread_sigmask(SIG_BLOCK, NULL, &old);
 	set_up_signals(&ends);
 	signals = signalfd(-1, &ends, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (signals < 0) {
@@ -260,9 +269,11 @@ int vmm_run(struct vmm *vmm)
 	control_close(vmm);
 	join_cpus(vmm);
 	serve_console(vmm, signals);
+	vmm->hurry = vmm->signal || !console_is_done(vmm);
 	console_restore(vmm);
 	if (signals >= 0)
 		close(signals);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	/* Whatever takes long from here on, another signal is the end of it. */
+	pthread_sigmask(SIG_UNBLOCK, &ends, NULL);
 	return ret;
 }

@@ -203,24 +203,42 @@ static int lock(int dir)
 	return flock(dir, LOCK_EX) && errno == EINTR ? -EINTR : 0;
 }
 
-int new_file_commit(struct new_file *files, size_t n, bool replace)
+/* EINVAL: this file system's directories have no fsync(). */
+static int sync_directory(int dir)
+{
+	return fsync(dir) && errno != EINVAL ? -errno : 0;
+}
+
+static int sync_files(const struct new_file *files, size_t n, size_t *failed)
+{
+	for (size_t i = 0; i < n; i++) {
+		*failed = i;
+		if (fsync(files[i].fd))
+			return -errno;
+	}
+	*failed = 0;
+	return 0;
+}
+
+int new_file_commit(struct new_file *files, size_t n, bool replace, size_t *failed)
 {
 	size_t named = 0;
-	int err = 0;
+	int err;
 
-	for (size_t i = 0; i < n && !err; i++)
-		err = fsync(files[i].fd) ? -errno : 0;
-	if (!err)
-		err = lock(files[0].dir);
+	err = sync_files(files, n, failed) ?: lock(files[0].dir);
 	while (!err && named < n) {
 		err = give_name(&files[named], replace);
-		named += !err;
+		if (err)
+			*failed = named;
+		else
+			named++;
 	}
-	/* EINVAL: this file system's directories have no fsync(). */
-	if (!err && fsync(files[0].dir) && errno != EINVAL)
-		err = -errno;
-	while (err && named)
-		take_name_back(&files[--named]);
+	err = err ?: sync_directory(files[0].dir);
+	if (err && named) {
+		while (named)
+			take_name_back(&files[--named]);
+		sync_directory(files[0].dir);	/* if it can be */
+	}
 	for (size_t i = 0; i < n; i++)
 		new_file_abort(&files[i]);
 	return err;

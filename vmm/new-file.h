@@ -22,9 +22,10 @@ int new_file_open(struct new_file *f, const char *path, bool replace);
 
 /*
  * Give all of them, which are in one directory, their names: a negative errno if
- * that fails, and what was there before is there still. The files are gone for us.
+ * that fails, because of the one with the number @failed, and what was there before is
+ * there still. The files are gone for us.
  */
-int new_file_commit(struct new_file *files, size_t n, bool replace);
+int new_file_commit(struct new_file *files, size_t n, bool replace, size_t *failed);
 void new_file_abort(struct new_file *f);
 
 /* The errno's meaning here. */

@@ -40,9 +40,26 @@ int vmm_fail(struct vmm *vmm, const char *format, ...)
 	return -1;
 }
 
+void vmm_end_signals(sigset_t *ends)
+{
+	static const int all[] = { SIGHUP, SIGINT, SIGQUIT, SIGTERM };
+	struct sigaction was;
+
+	sigemptyset(ends);
+	for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
+		if (!sigaction(all[i], NULL, &was) && was.sa_handler != SIG_IGN)
+			sigaddset(ends, all[i]);
+}
+
+/* A thread that did not block what ends us would have it kill us, with no clean end. */
 int vmm_start_thread(struct vmm *vmm, pthread_t *thread, void *(*fn)(void *))
 {
+	sigset_t ends, before;
+
+	vmm_end_signals(&ends);
+	pthread_sigmask(SIG_BLOCK, &ends, &before);
 	errno = pthread_create(thread, NULL, fn, vmm);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	return errno ? vmm_fail(vmm, "cannot start a thread: %m") : 0;
 }
 

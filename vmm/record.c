@@ -131,12 +131,13 @@ static int write_file(struct vmm *vmm, const char *path)
 	struct record *r = vmm->record;
 	struct new_file file;
 	int err = new_file_open(&file, path, true);
+	size_t failed;
 
 	if (err)
 		return err;
 	err = gmem_order_write(vmm->gmem, file.fd, r->ranges, r->n);
 	if (!err)
-		return new_file_commit(&file, 1, true);
+		return new_file_commit(&file, 1, true, &failed);
 	new_file_abort(&file);
 	return err;
 }

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "console.h"
 #include "outcome.h"
 #include "serial.h"
 #include "typing.h"
@@ -36,10 +37,13 @@ bool typing_read(struct vmm *vmm, size_t room)
 	uint8_t bytes[SERIAL_FIFO];
 	ssize_t n = read(STDIN_FILENO, bytes, room);
 
-	if (n < 0)
-		return errno == EINTR || errno == EAGAIN;
-	if (n == 0)
+	if (n < 0 && (errno == EINTR || errno == EAGAIN))
+		return true;
+	if (n <= 0) {
+		/* A terminal's end: it has hung up, or another job has it (EIO). */
+		console_restore(vmm);
 		return false;
+	}
 	if (vmm->console.raw)
 		n = take_escapes(vmm, bytes, n);
 	serial_receive(vmm, bytes, n);

@@ -42,7 +42,9 @@ struct memory {
 
 struct demand {
 	struct gmem_demand *demand;
+	const char *path;	/* of the image */
 	int image;
+	uint64_t pages;		/* of it, that are not zeros */
 	pthread_t background;
 	bool background_runs;
 	bool finished;		/* all is populated, or will not be: under the machine's lock */
@@ -156,6 +158,7 @@ struct vmm {
 
 	int wake;		/* eventfd: the main thread has something to look at */
 	int signal;		/* that ended it */
+	bool hurry;		/* to end: no reader is worth waiting for */
 
 	double start_ms;	/* of the program */
 	double first_instruction_ms, first_userspace_ms;	/* since; or 0 */

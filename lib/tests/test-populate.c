@@ -633,6 +633,21 @@ static void put(int layer, char *expected, const char *bytes, size_t length, uin
 	memcpy(expected + at, bytes, length);
 }
 
+/* An upper layer whose data the file system takes for a hole is not looked through. */
+static void assert_lies_show(struct gmem_context *g, enum kind kind, const int *layers, int n, uint64_t size)
+{
+	struct stat st;
+	int i;
+
+	for (i = 2; i < 2 * n; i++) {
+		assert_int_equal(fstat(layers[i / 2], &st), 0);
+		quirks.liar = st.st_ino;
+		gmem_set_overwrite(g, i % 2);
+		assert_fails(g, gmem_populate_layers(g, make_target(kind, size), 0, layers, n), -EILSEQ, "verification failed: layer");
+	}
+	quirks.liar = 0;
+}
+
 /* One image upon the other: a page is the last's that has it, or a hole of all. */
 static void test_layers(void **state)
 {
@@ -674,6 +689,8 @@ static void test_layers(void **state)
 			assert_target(fd, page, expected, size);
 		}
 	}
+	if (!refused)
+		assert_lies_show(g, p->kind, layers, 3, size);
 
 	end(g);
 }

@@ -22,6 +22,10 @@ for variant in musl arm64; do
 	[[ $variant != arm64 ]] || run=("${foreign[@]}")
 	says "gmem, $variant" 0 "^gmem $(sed -n 's/^#define GMEM_VERSION\t\t*"\(.*\)"/\1/p' lib/gmem.h)" "${run[@]}" "build/$variant/cli/gmem" --version
 done
+for command in run snapshot "help run"; do
+	# shellcheck disable=SC2086 # two words
+	says "gmem $command on arm64" 1 '^gmem (run|snapshot): x86-64 only$' "${foreign[@]}" build/arm64/cli/gmem $command
+done
 
 # What a static VMM could have, too.
 for variant in static musl arm64; do

@@ -295,6 +295,64 @@ check "no end: 124 within the limit" gives 124 '' "time limit of 5 s.*$tmp/conso
 check "a kernel message that only talks of warnings is none" \
 	gives 0 '' '^$' boot -- sh -c 'echo "lab: no WARNING: here, no BUG: either" >/dev/kmsg'
 
+# Lines of real kernels, one or more for each pattern of lab/splats; then such as only
+# look like them.
+cat >"$tmp/splats" <<'LINES'
+[   12.345678] ------------[ cut here ]------------
+[   12.345678] WARNING: CPU: 1 PID: 97 at virt/kvm/guest_memfd.c:123 kvm_gmem_fault+0x1a/0x20 [kvm]
+[   12.345678] WARNING: possible circular locking dependency detected
+[   12.345678] WARNING: suspicious RCU usage
+[   12.345678] BUG: kernel NULL pointer dereference, address: 0000000000000008
+[   12.345678] BUG: unable to handle page fault for address: ffffc90000a3f000
+[   12.345678] BUG: sleeping function called from invalid context at mm/memory.c:5900
+[   12.345678] BUG: KASAN: slab-use-after-free in filemap_free_folio+0x12/0x60
+[   12.345678] BUG: KCSAN: data-race in xas_store / xas_find
+[   12.345678] BUG: Bad page state in process gmem  pfn:1a2b3
+[   12.345678] Oops: 0000 [#1] PREEMPT SMP NOPTI
+[   12.345678] Oops: general protection fault, probably for non-canonical address 0xdead000000000108: 0000 [#1] SMP
+[   12.345678] general protection fault, probably for non-canonical address 0xdead000000000108: 0000 [#1] SMP
+[   12.345678] kernel BUG at mm/filemap.c:250!
+[   12.345678] Kernel panic - not syncing: Fatal exception
+[   12.345678] double fault: 0000 [#1] SMP
+[   12.345678] watchdog: BUG: soft lockup - CPU#0 stuck for 26s! [gmem:97]
+[   12.345678] rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:
+[   12.345678] INFO: task gmem:97 blocked for more than 120 seconds.
+[   12.345678] INFO: rcu_sched self-detected stall on CPU
+[   12.345678] INFO: trying to register non-static key.
+[   12.345678] INFO: possible recursive locking detected
+[   12.345678] INFO: lockdep is turned off.
+[   12.345678] UBSAN: shift-out-of-bounds in arch/x86/kvm/mmu/mmu.c:100:20
+[   12.345678] KASAN: null-ptr-deref in range [0x0000000000000008-0x000000000000000f]
+[   12.345678] refcount_t: underflow; use-after-free.
+[   12.345678] Bad page map in process gmem  pte:8000000012345867 pmd:12345067
+[   12.345678] kmemleak: 3 new suspected memory leaks (see /sys/kernel/debug/kmemleak)
+[   12.345678] stack segment: 0000 [#1] SMP
+[   12.345678] Unable to handle kernel paging request at virtual address dead000000000108
+[   12.345678] Internal error: Oops: 0000000096000004 [#1] SMP
+[   12.345678] Insufficient stack space to handle exception!
+[   12.345678] list_add corruption. prev->next should be next (ffff888100000000), but was 0000000000000000.
+[   12.345678] list_del corruption, ffff888100000000->next is LIST_POISON1 (dead000000000100)
+[   12.345678] Memory corruption detected in low memory
+[   12.345678][   T97] BUG: KCSAN: data-race in xas_store / xas_find
+LINES
+cat >"$tmp/no-splats" <<'LINES'
+BUG: said by a program, with no time before it
+[    0.012345] Kernel command line: console=ttyS0 panic=-1 oops=panic
+[    0.012345] lab: no WARNING: here, no BUG: either
+[    0.012345] rcu: Hierarchical RCU implementation.
+[    0.012345] rcu: 	RCU lockdep checking is enabled.
+[    0.012345] watchdog: Delayed init of the lockup detector failed: -19
+[    0.012345] kmemleak: Kernel memory leak detector initialized (mem pool available: 15000)
+[    0.012345] kmemleak: 0 new suspected memory leaks
+[    0.012345] Lockdep: INFO: none
+[    0.012345] kasan: KernelAddressSanitizer initialized
+[    0.012345] Memory failure: 0x1a2b3: recovery action for dirty LRU page: Recovered
+[    0.012345] x86/mm: Memory corruption check is off
+LINES
+finds_all() { diff <("$lab/splats" "$tmp/splats") <(grep -n ^ "$tmp/splats"); }
+check_silent "lab/splats finds each kind of complaint" finds_all
+check_silent "and none in what is harmless" "$lab/splats" "$tmp/no-splats"
+
 killed_by() {
 	"${boot[@]}" -- sleep 99 &
 	sleep 3

@@ -4,6 +4,9 @@
  *
  *   vmm-helper block SIGNAL COMMAND...   run it with that signal blocked
  *   vmm-helper bounded COMMAND...        run it without what lets root exceed a quota
+ *   vmm-helper deny CALL ARG VALUE ERRNO COMMAND...
+ *                                        run it without that system call, where the
+ *                                        argument ARG is VALUE: all by their numbers
  *   vmm-helper limit PID BYTES           no file of that process may be larger
  *   vmm-helper poison PID TEXT           a memory error in a page that begins with that,
  *                                        of guest memory that the process has mapped
@@ -11,15 +14,19 @@
  *   vmm-helper terminal COMMAND...       run it on a terminal, and show what it says
  *   vmm-helper quota DEVICE              what root's files take there: KIB FILES
  *   vmm-helper quota DEVICE KIB FILES    what they may take
+ *   vmm-helper tsc STATE PERCENT         have the saved counter run at so much of its rate
  *   vmm-helper spin                      a virtual machine that runs, for good
  */
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/filter.h>
 #include <linux/kvm.h>
+#include <linux/seccomp.h>
 #include <pty.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,6 +57,24 @@ static void bounded(char **argv)
 		err(127, "prctl");
 	execvp(argv[0], argv);
 	err(127, "%s", argv[0]);
+}
+
+static void deny(char **argv)
+{
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, atoi(argv[0]), 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[atoi(argv[1])])),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, atoi(argv[2]), 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | atoi(argv[3])),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { sizeof(filter) / sizeof(*filter), filter };
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program))
+		err(127, "prctl");
+	execvp(argv[4], argv + 4);
+	err(127, "%s", argv[4]);
 }
 
 static void quota(const char *device, const char *kib, const char *files)
@@ -154,6 +179,34 @@ static void terminal(char **argv)
 			break;
 }
 
+/* FNV-1a, as vmm/state.c has it. */
+static uint64_t hash(uint64_t hash, const uint8_t *bytes, size_t len)
+{
+	while (len--)
+		hash = (hash ^ *bytes++) * 0x100000001b3ull;
+	return hash;
+}
+
+static void tsc(const char *path, uint32_t percent)
+{
+	enum { CHECKSUM = 56, RECORDS = 64, TSC_KHZ = 2 };
+	static uint8_t bytes[1 << 20];
+	FILE *f = fopen(path, "r+");
+	size_t size = f ? fread(bytes, 1, sizeof(bytes), f) : 0;
+	uint64_t *sum = (uint64_t *)(bytes + CHECKSUM), len;
+
+	for (size_t at = RECORDS; at < size; at += 16 + ((len + 7) & ~7ull)) {
+		uint32_t *type = (uint32_t *)(bytes + at), *khz = type + 4;
+
+		len = *(uint64_t *)(type + 2);
+		if (*type == TSC_KHZ)
+			*khz = (uint64_t)*khz * percent / 100;
+	}
+	*sum = hash(hash(0xcbf29ce484222325ull, bytes, CHECKSUM), bytes + RECORDS, size - RECORDS);
+	if (size < RECORDS || fseek(f, 0, SEEK_SET) || fwrite(bytes, 1, size, f) != size || fclose(f))
+		err(1, "%s", path);
+}
+
 static void spin(void)
 {
 	int kvm = open("/dev/kvm", O_RDWR), vm = ioctl(kvm, KVM_CREATE_VM, 0), cpu;
@@ -197,6 +250,8 @@ int main(int argc, char **argv)
 		block(argv + 2);
 	else if (!strcmp(what, "bounded") && argc > 2)
 		bounded(argv + 2);
+	else if (!strcmp(what, "deny") && argc > 6)
+		deny(argv + 2);
 	else if (!strcmp(what, "quota") && (argc == 3 || argc == 5))
 		quota(argv[2], argv[3], argc == 5 ? argv[4] : NULL);
 	else if (!strcmp(what, "limit") && argc == 4)
@@ -207,6 +262,8 @@ int main(int argc, char **argv)
 		stop(argv[2], argv[3]);
 	else if (!strcmp(what, "terminal") && argc > 2)
 		terminal(argv + 2);
+	else if (!strcmp(what, "tsc") && argc == 4)
+		tsc(argv[2], atoi(argv[3]));
 	else if (!strcmp(what, "spin") && argc == 2)
 		spin();
 	else
