@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
 # Populate guest memory with gmem on the patched kernel: every source, every
 # method, every error.
-# needs: stock
+# needs: stock minutes=2
 
 # shellcheck source=lab/lib.sh
 . "$(dirname "$(readlink -f "$0")")/../../lab/lib.sh"

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
 # arm64: the lab there, and what write() promises, on the base kernel at EL2.
-# needs: arm64 minutes=20
+# needs: arm64 minutes=8
 
 export ARCH=arm64
 # shellcheck source=lab/lib.sh

@@ -5,7 +5,7 @@
 # (tests/stress/inject). Then what of our code all that has reached. A leak scan follows.
 # What was printed is left in build/tests/debug/. GMEM_SERIES=base has it do so for the base
 # series by itself.
-# needs: debug alone minutes=13
+# needs: debug alone minutes=14
 
 # shellcheck source=lab/lib.sh
 . "$(dirname "$(readlink -f "$0")")/../../lab/lib.sh"

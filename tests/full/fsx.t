@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
 # Random operations on a guest_memfd that agree with a model of it, a million of them;
 # and that fsx, which plays them, finds what is wrong and makes it short.
-# needs: base debug minutes=9
+# needs: base debug minutes=7
 
 # shellcheck source=lab/lib.sh
 . "$(dirname "$(readlink -f "$0")")/../../lab/lib.sh"

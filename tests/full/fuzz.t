@@ -3,7 +3,6 @@
 # The parsers of libgmem and gmem: the corpus shows what was mended, should it break
 # again, and the tool is given files and options of the worst kind. tests/fast/fuzz.t
 # replays the corpus as it is.
-# needs: minutes=3
 
 # shellcheck source=lab/lib.sh
 . "$(dirname "$(readlink -f "$0")")/../../lab/lib.sh"

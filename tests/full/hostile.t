@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
 # Callers that wish write() no good: tests/stress/hostile-*.c.
-# needs: base debug minutes=5
+# needs: base debug minutes=4
 
 # shellcheck source=lab/lib.sh
 . "$(dirname "$(readlink -f "$0")")/../../lab/lib.sh"

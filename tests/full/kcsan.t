@@ -3,7 +3,7 @@
 # Does our code touch memory that another processor touches at that moment, with
 # nothing that orders the two? KCSAN watches the races of tests/stress/race and our selftest.
 # What it sees in code of KVM that is not ours is shown, and is not held against us.
-# needs: kcsan alone minutes=4
+# needs: kcsan alone minutes=2
 
 # shellcheck source=lab/lib.sh
 . "$(dirname "$(readlink -f "$0")")/../../lab/lib.sh"

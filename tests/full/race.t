@@ -5,7 +5,7 @@
 #
 #   RACE_SECONDS=N   how long, on each kernel (40 on base, 60 on debug)
 #   RACE_SEED=N      of the first round (any)
-# needs: base debug minutes=9
+# needs: base debug minutes=4
 
 # shellcheck source=lab/lib.sh
 . "$(dirname "$(readlink -f "$0")")/../../lab/lib.sh"

@@ -4,7 +4,7 @@
 # builds without a warning, as modules (kernel/config/modules.config), and needs nothing
 # of the kernel that modules may not use, unless the series itself exports it. What the
 # series comes to is what the lab boots; sparse and clang have nothing to say about it.
-# needs: base minutes=8
+# needs: base minutes=3
 
 # shellcheck source=lab/lib.sh
 . "$(dirname "$(readlink -f "$0")")/../../lab/lib.sh"

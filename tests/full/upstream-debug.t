@@ -5,7 +5,7 @@
 # complain, and nothing leaks. Some watch the clock, and this kernel is slow: if those
 # fail for no reason that the kernel gave, that is upstream.t's to judge. What they
 # print is left in build/tests/upstream-debug/.
-# needs: debug alone minutes=9
+# needs: debug alone minutes=12
 
 # shellcheck source=lab/lib.sh
 . "$(dirname "$(readlink -f "$0")")/../../lab/lib.sh"

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
 # What write() promises, at length: tests/stress/write-*.c, on the kernel that users run.
-# needs: stock minutes=5
+# needs: stock minutes=2
 
 # shellcheck source=lab/lib.sh
 . "$(dirname "$(readlink -f "$0")")/../../lab/lib.sh"
