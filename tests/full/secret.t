@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
 # Guest memory that is not in the direct map (kernel/no-direct-map/), on the kernel that
 # can look there; gmem with it; and on that kernel what write() promises on all.
-# needs: secret minutes=12
+# needs: secret minutes=4
 
 export GMEM_SERIES=no-direct-map
 # shellcheck source=lab/lib.sh
