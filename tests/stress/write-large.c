@@ -616,14 +616,14 @@ TEST_F(file, guest)
 	kvm_vm_free(vm);
 }
 
-/* On that processor, if there is one. */
-static void run_on(int cpu)
+/* On that processor alone; fails if there is none. */
+static int run_on(int cpu)
 {
 	cpu_set_t set;
 
 	CPU_ZERO(&set);
 	CPU_SET(cpu, &set);
-	sched_setaffinity(0, sizeof(set), &set);
+	return sched_setaffinity(0, sizeof(set), &set);
 }
 
 struct faulting {
@@ -789,15 +789,12 @@ static const struct {
 /* By whatever policy, the file's or the task's, a block is where a page would be. */
 TEST_F(file, policies)
 {
-	cpu_set_t first;
 	size_t i;
 
 	if (!is_multi_numa_node_system())
 		SKIP(return, "fewer than two NUMA nodes");
 
-	CPU_ZERO(&first);
-	CPU_SET(0, &first);
-	ASSERT_EQ(0, sched_setaffinity(0, sizeof(first), &first));
+	ASSERT_EQ(0, run_on(0));
 	for (i = 0; i < ARRAY_SIZE(policies); i++) {
 		kvm_set_mempolicy(policies[i].mode, &policies[i].nodes, BITS_PER_LONG);
 		ASSERT_EQ(PG(BLOCK), write_pages(self, 0, BLOCK));
