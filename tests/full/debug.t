@@ -32,7 +32,7 @@ done
 start=$SECONDS
 check_silent "the debug kernel has nothing to say, and nothing has leaked" \
 	lab/boot --quiet --kernel "$kernel" --timeout 3600 --mem 2G --numa 2 --log "$dir/console" "${adds[@]}" \
-	--add tests/in-lab/debug:/bin/debug-guest --share "$dir/share" -- debug-guest "${upstream[@]}" "${ours[@]}"
+	--add tests/in-lab/debug --share "$dir/share" -- debug "${upstream[@]}" "${ours[@]}"
 figure "debug: ${#upstream[@]} upstream selftests, ${ours[*]} in $((SECONDS - start)) s"
 
 ended_well() {

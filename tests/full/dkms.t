@@ -153,7 +153,7 @@ for kernel in "$new" "$old"; do
 		sh -c 'dd if=/dev/urandom of=image bs=1M count=48 && gmem load --verify image && gmem probe'
 	said "$kernel: ... by write()" 'gmem populates guest memory by write here'
 done
-lab/guest "$work/initrd" || exit
+lab/guest-initrd "$work/initrd" || exit
 for kernel in "$new" "$old" "$other"; do
 	check "gmem run boots $kernel" boots_guest "$new" "$kernel"
 done

@@ -28,7 +28,7 @@ in_lab() {
 	shift
 	rm -rf "$work/share"
 	mkdir "$work/share"
-	# shellcheck disable=SC2016 # for the guest's shell
+	# shellcheck disable=SC2016 # for the lab's shell
 	lab/boot --quiet "${options[@]}" --timeout 1500 --add "$work/root:/" --share "$work/share" -- \
 		sh -c 'echo 16 >/proc/sys/vm/nr_hugepages; for t; do "/usr/local/bin/test-$t" >"/share/$t.tap" 2>&1; echo $? >"/share/$t.status"; done' - "$@" >"$work/said" 2>&1 ||
 		not_ok "$name: boots, and has no complaints" "$(<"$work/said")"
