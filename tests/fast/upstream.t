@@ -6,11 +6,8 @@
 # kernel with KVM_SW_PROTECTED_VM, which Debian's has not.
 # needs: stock minutes=2
 
-# shellcheck source=lab/lib.sh
-. "$(dirname "$(readlink -f "$0")")/../../lab/lib.sh"
 # shellcheck source=tests/tap.sh
-. "$root/tests/tap.sh"
-cd "$root"
+. "$(dirname "$(readlink -f "$0")")/../tap.sh"
 # shellcheck source=tests/upstream.sh
 . tests/upstream.sh
 

@@ -5,7 +5,6 @@
 # needs: base bench minutes=4
 # shellcheck source=tests/tap.sh
 . "$(dirname "$(readlink -f "$0")")/../tap.sh"
-cd "$(dirname "$(readlink -f "$0")")/../.." || exit
 
 mkdir -p build
 work=$(mktemp -d build/bench-test.XXXXXX) || exit

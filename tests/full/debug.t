@@ -7,13 +7,8 @@
 # series by itself.
 # needs: debug alone minutes=14
 
-# shellcheck source=lab/lib.sh
-. "$(dirname "$(readlink -f "$0")")/../../lab/lib.sh"
-# shellcheck source=tests/tap.sh
-. "$root/tests/tap.sh"
 # shellcheck source=tests/stress.sh
-. "$root/tests/stress.sh"
-cd "$root"
+. "$(dirname "$(readlink -f "$0")")/../stress.sh"
 
 kernel=$(lab/kernel --profile debug) && selftests=$(lab/selftests) || exit
 dir=build/tests/debug

@@ -5,11 +5,10 @@
 
 # shellcheck source=tests/tap.sh
 . "$(dirname "$(readlink -f "$0")")/../tap.sh"
-root=$(cd "$(dirname "$(readlink -f "$0")")/../.." && pwd -P)
+
 lab=$root/lab
 
 # On the cache's file system, for trees are hard-linked from there.
-cache=${XDG_CACHE_HOME:-$HOME/.cache}/gmem
 mkdir -p "$cache"
 tmp=$(mktemp -d -p "$cache" test.XXXXXX)
 trap 'rm -rf "$tmp"' EXIT
@@ -191,7 +190,7 @@ check "a second build does nothing" gives 0 "$kernel" '^$' "$lab/kernel" --profi
 
 # -- booting -----------------------------------------------------------------
 
-cd / || exit	# everything works from anywhere
+cd /	# everything works from anywhere
 boot=("$lab/boot" --kernel "$kernel" --quiet --log "$tmp/console" --timeout 60)
 boot() { "${boot[@]}" "$@"; }
 no_qemu() { ! pgrep -f "qemu-system.*$tmp/" >/dev/null; }
@@ -215,11 +214,12 @@ big_output() {
 check "20 MB of bytes come through whole" big_output
 
 early_output() {
-	local first
+	local first machine
 	coproc "${boot[@]}" -- sh -c 'echo first; sleep 30'
+	machine=$COPROC_PID
 	read -r -t 20 first <&"${COPROC[0]}"
-	kill "$COPROC_PID"
-	wait "$COPROC_PID"
+	kill "$machine"
+	wait "$machine"
 	[[ $first == first ]]
 }
 check "output arrives while the command runs" early_output

@@ -4,13 +4,8 @@
 # which has all that there is to test, and on the one without the change.
 # needs: stock minutes=4
 
-# shellcheck source=lab/lib.sh
-. "$(dirname "$(readlink -f "$0")")/../../lab/lib.sh"
-# shellcheck source=tests/tap.sh
-. "$root/tests/tap.sh"
 # shellcheck source=tests/units.sh
-. "$root/tests/units.sh"
-cd "$root"
+. "$(dirname "$(readlink -f "$0")")/../units.sh"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
