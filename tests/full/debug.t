@@ -41,7 +41,7 @@ for program in "${ours[@]}"; do
 done
 figure "debug: $(grep -oE '[0-9]+ made to fail' "$dir/share/inject.tap" | awk '{ n += $1 } END { print n + 0 }') failures injected"
 
-gcc -O2 -Wall -Wextra -Werror -static -o "$dir/bin/leave" tests/leave.c || exit
+gcc -O2 -Wall -Wextra -Werror -static -o "$dir/bin/leave" tests/in-lab/leave.c || exit
 says "a guest_memfd that nobody closed is noticed" 123 'BUG: 16 pages of guest_memfd are left' \
 	lab/boot --quiet --kernel "$kernel" --mem 1G --log "$dir/console-leave" --add "$dir/bin/leave" -- leave
 
