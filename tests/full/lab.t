@@ -279,7 +279,7 @@ check "drives and the share work there, too" gives 0 "$sum" '^$' "$lab/boot" --q
 check "what was written to the share is here, too" cmp "$tmp/in" "$tmp/share/stock"
 check "KERNEL_SRC is not for it" gives 125 '' "KERNEL_SRC .*--profile base" env KERNEL_SRC="$pristine" "$lab/kernel" --profile stock
 
-# -- what goes wrong in the machine --------------------------------------------
+# -- what goes wrong in the machine ------------------------------------------
 
 lkdtm() { boot -- sh -c "echo $1 >/sys/kernel/debug/provoke-crash/DIRECT; exit 0"; }
 check "WARNING: 123, with its words" gives 123 '' "WARNING: .*lkdtm.*the kernel complained" lkdtm WARNING
