@@ -32,7 +32,7 @@ struct part {
 
 struct method {
 	const char *name;
-	const char *what;
+	const char *label;	/* in tables and plots */
 	/* What the file is, and what happened to it before the clock starts. A guest's
 	   memory is populated already: what is done with it is not among "all". */
 	enum { GMEM, TMPFS } file;

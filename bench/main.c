@@ -32,7 +32,7 @@ static const char help[] =
 	"  --fragmented     with hardly two free pages in a row\n"
 	"  --neighbour      tell how long a write of SIZE bytes holds off another task on\n"
 	"                   the same processor\n"
-	"  --list           the methods, and which this kernel lacks\n"
+	"  --list           what the METHODs that this kernel has are called, or all there are\n"
 	"  -h, --help       this text\n";
 
 static void bad_usage(const char *what, const char *why)
@@ -60,20 +60,31 @@ static size_t parse_size(const char *option, const char *text)
 	return size;
 }
 
-static void list(void)
-{
-	size_t i;
-
-	for (i = 0; i < nr_methods; i++)
-		printf("%-16s %s%s\n", methods[i].name, methods[i].what,
-		       method_available(&methods[i], -1) ? "" : " (not in this kernel)");
-}
-
 struct choice {
 	const struct method *method;
 	const char *name;
 	int order;
 };
+
+/* What those chosen are called, or all methods if none is, in the order of tables. */
+static void list(const struct choice *chosen, const struct choice *end)
+{
+	const struct method *method;
+	const struct choice *c;
+
+	for (method = methods; method < methods + nr_methods; method++) {
+		if (chosen == end)
+			printf("%s %s\n", method->name, method->label);
+		for (c = chosen; c < end; c++) {
+			if (c->method != method)
+				continue;
+			printf("%s %s", c->name, method->label);
+			if (c->order >= 0)
+				printf(c->order ? ", %d KiB at most" : ", single pages", 4 << c->order);
+			putchar('\n');
+		}
+	}
+}
 
 static void run_round(const struct choice *chosen, int nr, struct job job,
 		      enum clock clock, int round)
@@ -145,7 +156,7 @@ int main(int argc, char **argv)
 	struct choice chosen[MAX_METHODS];
 	enum clock clock = NANOSECONDS;
 	int opt, nr, round, rounds = 7;
-	bool disturb = false, fragmented = false;
+	bool disturb = false, fragmented = false, labels = false;
 
 	while ((opt = getopt_long(argc, argv, "h", options, NULL)) != -1) {
 		switch (opt) {
@@ -181,8 +192,8 @@ int main(int argc, char **argv)
 			disturb = true;
 			break;
 		case LIST:
-			list();
-			return 0;
+			labels = true;
+			break;
 		case 'h':
 			fputs(help, stdout);
 			return 0;
@@ -195,6 +206,13 @@ int main(int argc, char **argv)
 	if (!job.chunk)
 		job.chunk = job.size;
 
+	for (nr = 0; optind < argc; optind++)
+		nr = choose(chosen, nr, argv[optind]);
+	if (labels) {
+		list(chosen, chosen + nr);
+		return 0;
+	}
+
 	source_init(job.size);
 	if (fragmented)
 		memory_fragment();
@@ -203,8 +221,6 @@ int main(int argc, char **argv)
 		return 0;
 	}
 
-	for (nr = 0; optind < argc; optind++)
-		nr = choose(chosen, nr, argv[optind]);
 	if (!nr)
 		bad_usage("METHOD", "at least one that this kernel has");
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
-/* The ways to populate memory that are compared. */
+/* The ways to populate memory that are compared, and what they are called. */
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -169,22 +169,22 @@ static void by_punch(struct part *part)
 
 const struct method methods[] = {
 	{ "memcpy", "mmap + memcpy", GMEM, FRESH, FILL, map, copy_to_mapping },
-	{ "madvise", "mmap + MADV_POPULATE_WRITE + memcpy", GMEM, FRESH, FILL, map_and_prefault, copy_to_mapping },
+	{ "madvise", "MADV_POPULATE_WRITE + memcpy", GMEM, FRESH, FILL, map_and_prefault, copy_to_mapping },
 	{ "write", "write()", GMEM, FRESH, FILL, NULL, by_write },
-	{ "generic", "write() through generic_perform_write()", GMEM, FRESH, GENERIC, NULL, by_write },
-	{ "loop", "write() that copies into the file's folios", GMEM, FRESH, LOOP, NULL, by_write },
-	{ "batch", "write() of 64 folios at a time", GMEM, FRESH, BATCH, NULL, by_write },
-	{ "block", "write() of a block of 64 pages, split", GMEM, FRESH, BLOCK, NULL, by_write },
+	{ "generic", "write(), generic path", GMEM, FRESH, GENERIC, NULL, by_write },
+	{ "loop", "write(), a loop over folios", GMEM, FRESH, LOOP, NULL, by_write },
+	{ "batch", "write(), 64 folios at a time", GMEM, FRESH, BATCH, NULL, by_write },
+	{ "block", "write(), a block of 64, split", GMEM, FRESH, BLOCK, NULL, by_write },
 	{ "tmpfs_write", "write() to tmpfs", TMPFS, FRESH, FILL, NULL, by_write },
 	{ "fallocate", "fallocate() alone", GMEM, FRESH, FILL, allocate, by_fallocate },
-	{ "fallocate_write", "fallocate(), then write()", GMEM, FRESH, FILL, allocate, by_write },
-	{ "overwrite", "write() to populated pages", GMEM, POPULATED, FILL, NULL, by_write },
+	{ "fallocate_write", "fallocate() + write()", GMEM, FRESH, FILL, allocate, by_write },
+	{ "overwrite", "write() over populated pages", GMEM, POPULATED, FILL, NULL, by_write },
 	{ "sendfile", "sendfile() from tmpfs", GMEM, FRESH, FILL, NULL, by_sendfile },
 	{ "io_uring", "io_uring, 8 writes in flight", GMEM, FRESH, FILL, NULL, by_io_uring },
-	{ "limit", "memcpy to mapped, populated memory", GMEM, MAPPED, FILL, NULL, copy_to_mapping },
-	{ "copy", "the kernel's copy alone", GMEM, FRESH, COPY, NULL, by_write },
-	{ "copy_over", "the same, to the pages of the file", GMEM, POPULATED, COPY_OVER, NULL, by_write },
-	{ "touch", "a guest's first touch of populated memory", GMEM, ATTACHED, FILL, NULL, guest_touch },
+	{ "limit", "limit: memcpy to mapped pages", GMEM, MAPPED, FILL, NULL, copy_to_mapping },
+	{ "copy", "limit: the kernel's copy alone", GMEM, FRESH, COPY, NULL, by_write },
+	{ "copy_over", "limit: that copy, in memory", GMEM, POPULATED, COPY_OVER, NULL, by_write },
+	{ "touch", "a guest's first touch of all of it", GMEM, ATTACHED, FILL, NULL, guest_touch },
 	{ "punch", "PUNCH_HOLE of every second page", GMEM, ATTACHED, FILL, NULL, by_punch },
 };
 const size_t nr_methods = sizeof(methods) / sizeof(*methods);

@@ -66,27 +66,6 @@ EXPORT const struct gmem_stats *gmem_stats(const struct gmem_context *g)
 	return &g->stats;
 }
 
-static int set_order(struct gmem_context *g, const struct gmem_range *ranges, size_t n);
-
-int gmem_context_clone(const struct gmem_context *g, struct gmem_context **copy)
-{
-	int err = gmem_context_new(copy);
-
-	if (err)
-		return err;
-	(*copy)->method = g->method;
-	(*copy)->zero = g->zero;
-	(*copy)->threads = g->threads;
-	(*copy)->chunk = g->chunk;
-	(*copy)->overwrite = g->overwrite;
-	(*copy)->pad = g->pad;
-	(*copy)->direct = g->direct;
-	(*copy)->verify = g->verify;
-	(*copy)->progress = g->progress;
-	(*copy)->progress_arg = g->progress_arg;
-	return set_order(*copy, g->order, g->nr_order);
-}
-
 int gmem_fail(struct gmem_context *g, int err, const char *format, ...)
 {
 	va_list args;
@@ -185,6 +164,19 @@ double gmem_now_ms(void)
 	return now.tv_sec * 1e3 + now.tv_nsec / 1e6;
 }
 
+static const char *const method_names[] = {
+	[GMEM_METHOD_AUTO] = "auto",
+	[GMEM_METHOD_WRITE] = "write",
+	[GMEM_METHOD_MMAP] = "mmap",
+	[GMEM_METHOD_SENDFILE] = "sendfile",
+	[GMEM_METHOD_IO_URING] = "io_uring",
+};
+
+EXPORT const char *gmem_method_name(enum gmem_method method)
+{
+	return (size_t)method < sizeof(method_names) / sizeof(method_names[0]) ? method_names[method] : NULL;
+}
+
 /* An option is to be set, which no operation must be using: -EBUSY. */
 static int begin_setting(struct gmem_context *g, bool makes_sense, const char *why_not)
 {
@@ -278,7 +270,7 @@ EXPORT int gmem_set_progress(struct gmem_context *g, gmem_progress_fn *fn, void 
 	return gmem_end(g, 0);
 }
 
-static int set_order(struct gmem_context *g, const struct gmem_range *ranges, size_t n)
+static int replace_order(struct gmem_context *g, const struct gmem_range *ranges, size_t n)
 {
 	struct gmem_range *order = NULL;
 
@@ -304,5 +296,24 @@ EXPORT int gmem_set_order(struct gmem_context *g, const struct gmem_range *range
 		whole_pages &= ranges[i].offset % g->page == 0 && ranges[i].length % g->page == 0 &&
 			       ranges[i].offset + ranges[i].length >= ranges[i].offset;
 	err = begin_setting(g, whole_pages, "an order is made of ranges of whole pages");
-	return err ?: gmem_end(g, set_order(g, ranges, n));
+	return err ?: gmem_end(g, replace_order(g, ranges, n));
+}
+
+int gmem_context_clone(const struct gmem_context *g, struct gmem_context **copy)
+{
+	int err = gmem_context_new(copy);
+
+	if (err)
+		return err;
+	(*copy)->method = g->method;
+	(*copy)->zero = g->zero;
+	(*copy)->threads = g->threads;
+	(*copy)->chunk = g->chunk;
+	(*copy)->overwrite = g->overwrite;
+	(*copy)->pad = g->pad;
+	(*copy)->direct = g->direct;
+	(*copy)->verify = g->verify;
+	(*copy)->progress = g->progress;
+	(*copy)->progress_arg = g->progress_arg;
+	return replace_order(*copy, g->order, g->nr_order);
 }

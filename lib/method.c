@@ -6,19 +6,6 @@
 #include "internal.h"
 #include "shared.h"
 
-static const char *const names[] = {
-	[GMEM_METHOD_AUTO] = "auto",
-	[GMEM_METHOD_WRITE] = "write",
-	[GMEM_METHOD_MMAP] = "mmap",
-	[GMEM_METHOD_SENDFILE] = "sendfile",
-	[GMEM_METHOD_IO_URING] = "io_uring",
-};
-
-EXPORT const char *gmem_method_name(enum gmem_method method)
-{
-	return (size_t)method < sizeof(names) / sizeof(names[0]) ? names[method] : NULL;
-}
-
 /* Every source can be read into a buffer; what else can be done with it. */
 static const struct {
 	bool sendfile, io_uring;
@@ -34,7 +21,7 @@ static const struct {
 
 static int refuse(struct gmem_context *g, const char *why)
 {
-	return gmem_fail(g, -EOPNOTSUPP, "method %s: %s", names[g->method], why);
+	return gmem_fail(g, -EOPNOTSUPP, "method %s: %s", gmem_method_name(g->method), why);
 }
 
 static int check(struct gmem_context *g, const struct target *t, enum source source)

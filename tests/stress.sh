@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
 # shellcheck shell=bash
-# For tests that run the programs of tests/stress/ in the lab. Needs lab/lib.sh, tests/tap.sh.
+# For tests that run the programs of tests/stress/ in the lab.
+
+# shellcheck source=tests/tap.sh
+. "$(dirname "${BASH_SOURCE[0]}")/tap.sh"
 
 # relay NAME COMMAND...: run what speaks TAP itself, more than once if it likes, and
 # take over its results. What it says beside that is for whoever reads the log.

@@ -1,6 +1,13 @@
 # SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
 # shellcheck shell=bash
-# What the tests in bash share: TAP for prove. Plan at the end: done_testing.
+# What the tests in bash share: lab/lib.sh, with which bash stops at what fails, and the root
+# of the project to be in; TAP for prove. Plan at the end: done_testing.
+
+# shellcheck source=lab/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../lab/lib.sh"
+# shellcheck disable=SC2034 # lab/lib.sh uses it
+me=tests/${0##*tests/}
+cd "$root"
 
 count=0
 ok() { echo "ok $((++count)) - $1"; }

@@ -4,6 +4,9 @@
 # and one for those that cannot be run, with the reasons. They are not lost: on the patched
 # kernel none may be skipped (tests/full/lib.t).
 
+# shellcheck source=tests/tap.sh
+. "$(dirname "${BASH_SOURCE[0]}")/tap.sh"
+
 export CMOCKA_MESSAGE_OUTPUT=TAP
 
 # reasons FILE: why tests were skipped: what each said last, with or without cmocka's "# ".

@@ -13,6 +13,18 @@
 
 static long page;
 
+/* All of a pipe that has those bytes. */
+static int populate_from_pipe(struct gmem_context *g, int fd, const char *bytes, size_t size, size_t piece)
+{
+	pid_t writer;
+	int source = make_pipe(bytes, size, piece, &writer);
+	int err = gmem_populate_stream(g, fd, 0, source, GMEM_ALL);
+
+	close(source);
+	reap(writer);
+	return err;
+}
+
 static void test_chunks(void **state)
 {
 	static const size_t pieces[] = { 1000, 4096, 65536, 100001 };
@@ -63,19 +75,13 @@ static void test_pad(void **state)
 	fd = make_target(p->kind, MIB);
 
 	/* All whole pages are done before the end shows that there is a part. */
-	source = make_pipe(bytes, size, 5000, &writer);
-	assert_fails(g, gmem_populate_stream(g, fd, 0, source, GMEM_ALL), -EINVAL, "99 into a page");
+	assert_fails(g, populate_from_pipe(g, fd, bytes, size, 5000), -EINVAL, "99 into a page");
 	assert_int_equal(gmem_stats(g)->up_to, size - 99);
 	assert_target(fd, 0, bytes, size - 99);
-	close(source);
-	reap(writer);
 
 	gmem_set_pad(g, true);
-	source = make_pipe(bytes, size, 5000, &writer);
-	assert_ok(g, gmem_populate_stream(g, fd, 0, source, GMEM_ALL));
+	assert_ok(g, populate_from_pipe(g, fd, bytes, size, 5000));
 	assert_target(fd, 0, bytes, size);
-	close(source);
-	reap(writer);
 
 	/* With a length the rest stays in the stream. */
 	source = make_pipe(bytes, size, 5000, &writer);
@@ -93,20 +99,16 @@ static void test_too_large(void **state)
 	const struct param *p = *state;
 	struct gmem_context *g = begin_by(p);
 	char *bytes;
-	pid_t writer;
-	int fd, source;
+	int fd;
 
 	if (!g)
 		return;
 	bytes = make_bytes(3 * CHUNK, 1);
 	fd = make_target(p->kind, 2 * CHUNK);
 	signal(SIGPIPE, SIG_IGN);
-	source = make_pipe(bytes, 2 * CHUNK + 1, 4096, &writer);
-	assert_fails(g, gmem_populate_stream(g, fd, 0, source, GMEM_ALL), -ENOSPC, "larger");
+	assert_fails(g, populate_from_pipe(g, fd, bytes, 2 * CHUNK + 1, 4096), -ENOSPC, "larger");
 	assert_int_equal(gmem_stats(g)->up_to, 2 * CHUNK);
 	assert_target(fd, 0, bytes, 2 * CHUNK);
-	close(source);
-	reap(writer);
 	end(g);
 }
 
@@ -230,21 +232,17 @@ static void test_zeros(void **state)
 	size_t size = 3 * CHUNK;
 	struct gmem_context *g = begin_by(p);
 	char *bytes;
-	pid_t writer;
-	int fd, source;
+	int fd;
 
 	if (!g)
 		return;
 	bytes = make_bytes(size, 1);
 	memset(bytes + page, 0, CHUNK);
 	fd = make_target(p->kind, MIB);
-	source = make_pipe(bytes, size, 10000, &writer);
-	assert_ok(g, gmem_populate_stream(g, fd, 0, source, GMEM_ALL));
+	assert_ok(g, populate_from_pipe(g, fd, bytes, size, 10000));
 	assert_int_equal(gmem_stats(g)->pages_skipped, CHUNK / page);
 	assert_int_equal(populated_pages(g, fd), (size - CHUNK) / page);
 	assert_target(fd, 0, bytes, size);
-	close(source);
-	reap(writer);
 	end(g);
 }
 

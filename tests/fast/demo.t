@@ -5,7 +5,6 @@
 # needs: stock minutes=2
 # shellcheck source=tests/tap.sh
 . "$(dirname "$(readlink -f "$0")")/../tap.sh"
-cd "$(dirname "$(readlink -f "$0")")/../.." || exit
 
 said=$(mktemp)
 trap 'rm -f "$said"' EXIT

@@ -3,13 +3,8 @@
 # The parsers of libgmem and gmem, on every input that tests/fuzz/run found of interest,
 # under the sanitizers.
 
-# shellcheck source=lab/lib.sh
-. "$(dirname "$(readlink -f "$0")")/../../lab/lib.sh"
-# shellcheck source=tests/tap.sh
-. "$root/tests/tap.sh"
 # shellcheck source=tests/fuzz/replay.sh
-. "$root/tests/fuzz/replay.sh"
-cd "$root"
+. "$(dirname "$(readlink -f "$0")")/../fuzz/replay.sh"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

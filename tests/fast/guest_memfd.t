@@ -4,7 +4,6 @@
 # needs: stock
 # shellcheck source=tests/tap.sh
 . "$(dirname "$(readlink -f "$0")")/../tap.sh"
-cd "$(dirname "$(readlink -f "$0")")/../.." || exit
 
 selftests=$(lab/selftests) || exit
 check "guest_memfd_test" lab/boot --timeout 300 --numa 2 --add "$selftests/guest_memfd_test" -- /bin/guest_memfd_test

@@ -3,13 +3,8 @@
 # libgmem builds, and passes its unit tests: by gcc and clang, with sanitizers, with musl,
 # for arm64; on this machine's own kernel. tests/full/lib.t has the rest.
 
-# shellcheck source=lab/lib.sh
-. "$(dirname "$(readlink -f "$0")")/../../lab/lib.sh"
-# shellcheck source=tests/tap.sh
-. "$root/tests/tap.sh"
 # shellcheck source=tests/units.sh
-. "$root/tests/units.sh"
-cd "$root"
+. "$(dirname "$(readlink -f "$0")")/../units.sh"
 
 check "it builds, by gcc and clang, for musl and arm64, with no warning" lib/build user clang static musl arm64 asan
 units gcc user

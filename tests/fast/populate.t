@@ -38,9 +38,9 @@ cd "$root"
 
 bad=driver=raw,node-name=bad,read-only=on,file.driver=blkdebug,file.image.driver=file,file.image.filename=$work/small
 bad+=,file.inject-error.0.event=read_aio,file.inject-error.0.errno=5,file.inject-error.0.sector=$((32 * 2048))
-lab/boot --quiet --mem 5G --timeout 1200 --add "$work/root:/" --add tests/in-lab/populate:/bin/populate-guest \
+lab/boot --quiet --mem 5G --timeout 1200 --add "$work/root:/" --add tests/in-lab/populate \
 	--drive "$work/image" --share "$work/images" \
 	--qemu-arg -blockdev --qemu-arg "$bad" --qemu-arg -device --qemu-arg virtio-blk-pci,drive=bad \
 	--qemu-arg -drive --qemu-arg "if=none,id=good,format=raw,readonly=on,file=$work/small" \
 	--qemu-arg -device --qemu-arg virtio-blk-pci,drive=good \
-	-- populate-guest
+	-- populate

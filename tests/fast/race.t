@@ -4,13 +4,8 @@
 # more of it, on kernels that see more.
 # needs: stock
 
-# shellcheck source=lab/lib.sh
-. "$(dirname "$(readlink -f "$0")")/../../lab/lib.sh"
-# shellcheck source=tests/tap.sh
-. "$root/tests/tap.sh"
 # shellcheck source=tests/stress.sh
-. "$root/tests/stress.sh"
-cd "$root"
+. "$(dirname "$(readlink -f "$0")")/../stress.sh"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -5,7 +5,6 @@
 # needs: stock
 # shellcheck source=tests/tap.sh
 . "$(dirname "$(readlink -f "$0")")/../tap.sh"
-cd "$(dirname "$(readlink -f "$0")")/../.." || exit
 
 build=$(lib/build static) || exit
 work=$(mktemp -d)

@@ -3,11 +3,8 @@
 # The runner counts results, fails for what failed, died or was skipped without a known
 # reason, and tells of second tries.
 
-# shellcheck source=lab/lib.sh
-. "$(dirname "$(readlink -f "$0")")/../../lab/lib.sh"
 # shellcheck source=tests/tap.sh
-. "$root/tests/tap.sh"
-cd "$root"
+. "$(dirname "$(readlink -f "$0")")/../tap.sh"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -3,11 +3,8 @@
 # The form of what we write: shellcheck for scripts, clang-format for C, checkpatch for
 # the kernel, and who may include whom.
 
-# shellcheck source=lab/lib.sh
-. "$(dirname "$(readlink -f "$0")")/../../lab/lib.sh"
 # shellcheck source=tests/tap.sh
-. "$root/tests/tap.sh"
-cd "$root"
+. "$(dirname "$(readlink -f "$0")")/../tap.sh"
 
 mapfile -t scripts < <(git ls-files -z --cached --others --exclude-standard | xargs -0 grep -lE -m1 '^#!/bin/(ba)?sh|shellcheck shell=' --)
 check_silent "shellcheck: ${#scripts[@]} scripts" shellcheck -x "${scripts[@]}"

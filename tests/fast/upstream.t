@@ -6,11 +6,8 @@
 # kernel with KVM_SW_PROTECTED_VM, which Debian's has not.
 # needs: stock minutes=2
 
-# shellcheck source=lab/lib.sh
-. "$(dirname "$(readlink -f "$0")")/../../lab/lib.sh"
 # shellcheck source=tests/tap.sh
-. "$root/tests/tap.sh"
-cd "$root"
+. "$(dirname "$(readlink -f "$0")")/../tap.sh"
 # shellcheck source=tests/upstream.sh
 . tests/upstream.sh
 
@@ -28,7 +25,7 @@ END
 selftests=$(lab/selftests) || exit
 adds=()
 while read -r test _; do adds+=(--add "$selftests/$test"); done <"$work/share/tests"
-# shellcheck disable=SC2016 # for the guest's shell
+# shellcheck disable=SC2016 # for the lab's shell
 check "the kernel has nothing to say" lab/boot --quiet --smp 2 --mem 4G --timeout 900 --share "$work/share" "${adds[@]}" -- \
 	sh -c 'while read -r test options; do "/bin/$test" $options >"/share/$test.out" 2>&1 </dev/null; echo $? >"/share/$test.status"; done </share/tests'
 passes() { [[ $(cat "$work/share/$1.status" 2>&1) == 0 ]] || { tail -n 15 "$work/share/$1.out"; return 1; }; }

@@ -4,13 +4,8 @@
 # needs: arm64 minutes=8
 
 export ARCH=arm64
-# shellcheck source=lab/lib.sh
-. "$(dirname "$(readlink -f "$0")")/../../lab/lib.sh"
-# shellcheck source=tests/tap.sh
-. "$root/tests/tap.sh"
 # shellcheck source=tests/stress.sh
-. "$root/tests/stress.sh"
-cd "$root"
+. "$(dirname "$(readlink -f "$0")")/../stress.sh"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -36,7 +31,7 @@ provokes EXHAUST_STACK 122 'Insufficient stack space .*Kernel panic'
 # -- the ABI, where the kernel copies by loads and stores, and by MOPS ---------
 
 for cpu in neoverse-n1 neoverse-n2 max; do
-	# shellcheck disable=SC2016 # for the guest's shell
+	# shellcheck disable=SC2016 # for the lab's shell
 	relay "$cpu" boot --numa 2 --qemu-arg -cpu --qemu-arg "$cpu" \
 		--add "$selftests/guest_memfd_test" --add "$selftests/guest_memfd_write_test" -- \
 		sh -ec 'grep -om 1 mops /proc/cpuinfo || [ $0 != max ]; /bin/guest_memfd_test; /bin/guest_memfd_write_test' "$cpu"

@@ -4,13 +4,8 @@
 # needs: stock minutes=6
 
 export GMEM_SERIES=base
-# shellcheck source=lab/lib.sh
-. "$(dirname "$(readlink -f "$0")")/../../lab/lib.sh"
-# shellcheck source=tests/tap.sh
-. "$root/tests/tap.sh"
 # shellcheck source=tests/stress.sh
-. "$root/tests/stress.sh"
-cd "$root"
+. "$(dirname "$(readlink -f "$0")")/../stress.sh"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

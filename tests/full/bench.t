@@ -5,7 +5,6 @@
 # needs: base bench minutes=4
 # shellcheck source=tests/tap.sh
 . "$(dirname "$(readlink -f "$0")")/../tap.sh"
-cd "$(dirname "$(readlink -f "$0")")/../.." || exit
 
 mkdir -p build
 work=$(mktemp -d build/bench-test.XXXXXX) || exit
@@ -94,7 +93,7 @@ check "result.json, the profile and the plots have it all, and no task waits for
 # As with --bare: a kernel that has the flag, and not the peers
 lab/kernel >/dev/null && bench/compile "$work/populate-bench" || exit
 bare() {
-	mkdir -p "$work/bare" && lab/boot --mem 3G --add "$work/populate-bench" --add bench/guest -- guest 4096 1 >"$work/bare/samples" &&
+	mkdir -p "$work/bare" && lab/boot --mem 3G --add "$work/populate-bench" --add bench/run-in-lab -- run-in-lab 4096 1 >"$work/bare/samples" &&
 		bench/report --accel tcg --size 4096 "$work/bare" "$work/bare"
 }
 says "the tables do without what the kernel does not have" 0 'write\(\) to tmpfs.*by the size of a write' bare

@@ -7,13 +7,8 @@
 # series by itself.
 # needs: debug alone minutes=14
 
-# shellcheck source=lab/lib.sh
-. "$(dirname "$(readlink -f "$0")")/../../lab/lib.sh"
-# shellcheck source=tests/tap.sh
-. "$root/tests/tap.sh"
 # shellcheck source=tests/stress.sh
-. "$root/tests/stress.sh"
-cd "$root"
+. "$(dirname "$(readlink -f "$0")")/../stress.sh"
 
 kernel=$(lab/kernel --profile debug) && selftests=$(lab/selftests) || exit
 dir=build/tests/debug
@@ -32,7 +27,7 @@ done
 start=$SECONDS
 check_silent "the debug kernel has nothing to say, and nothing has leaked" \
 	lab/boot --quiet --kernel "$kernel" --timeout 3600 --mem 2G --numa 2 --log "$dir/console" "${adds[@]}" \
-	--add tests/in-lab/debug:/bin/debug-guest --share "$dir/share" -- debug-guest "${upstream[@]}" "${ours[@]}"
+	--add tests/in-lab/debug --share "$dir/share" -- debug "${upstream[@]}" "${ours[@]}"
 figure "debug: ${#upstream[@]} upstream selftests, ${ours[*]} in $((SECONDS - start)) s"
 
 ended_well() {
@@ -46,7 +41,7 @@ for program in "${ours[@]}"; do
 done
 figure "debug: $(grep -oE '[0-9]+ made to fail' "$dir/share/inject.tap" | awk '{ n += $1 } END { print n + 0 }') failures injected"
 
-gcc -O2 -Wall -Wextra -Werror -static -o "$dir/bin/leave" tests/leave.c || exit
+gcc -O2 -Wall -Wextra -Werror -static -o "$dir/bin/leave" tests/in-lab/leave.c || exit
 says "a guest_memfd that nobody closed is noticed" 123 'BUG: 16 pages of guest_memfd are left' \
 	lab/boot --quiet --kernel "$kernel" --mem 1G --log "$dir/console-leave" --add "$dir/bin/leave" -- leave
 

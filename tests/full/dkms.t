@@ -5,12 +5,8 @@
 # cannot be built is left out, with a reason; without the package all is as it was.
 # needs: minutes=10
 
-# shellcheck source=lab/lib.sh
-. "$(dirname "$(readlink -f "$0")")/../../lab/lib.sh"
 # shellcheck source=tests/tap.sh
-. "$root/tests/tap.sh"
-me=tests/full/dkms.t
-cd "$root"
+. "$(dirname "$(readlink -f "$0")")/../tap.sh"
 
 need_space 4500 "a Debian with three kernels"
 mkdir -p "$cache/work" "$cache/dkms-debs"
@@ -153,7 +149,7 @@ for kernel in "$new" "$old"; do
 		sh -c 'dd if=/dev/urandom of=image bs=1M count=48 && gmem load --verify image && gmem probe'
 	said "$kernel: ... by write()" 'gmem populates guest memory by write here'
 done
-lab/guest "$work/initrd" || exit
+lab/guest-initrd "$work/initrd" || exit
 for kernel in "$new" "$old" "$other"; do
 	check "gmem run boots $kernel" boots_guest "$new" "$kernel"
 done

@@ -4,11 +4,8 @@
 # and, in C, on the one without the change.
 # needs: stock
 
-# shellcheck source=lab/lib.sh
-. "$(dirname "$(readlink -f "$0")")/../../lab/lib.sh"
 # shellcheck source=tests/tap.sh
-. "$root/tests/tap.sh"
-cd "$root"
+. "$(dirname "$(readlink -f "$0")")/../tap.sh"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

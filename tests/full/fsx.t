@@ -4,11 +4,8 @@
 # and that fsx, which plays them, finds what is wrong and makes it short.
 # needs: base debug minutes=7
 
-# shellcheck source=lab/lib.sh
-. "$(dirname "$(readlink -f "$0")")/../../lab/lib.sh"
 # shellcheck source=tests/tap.sh
-. "$root/tests/tap.sh"
-cd "$root"
+. "$(dirname "$(readlink -f "$0")")/../tap.sh"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -4,13 +4,8 @@
 # again, and the tool is given files and options of the worst kind. tests/fast/fuzz.t
 # replays the corpus as it is.
 
-# shellcheck source=lab/lib.sh
-. "$(dirname "$(readlink -f "$0")")/../../lab/lib.sh"
-# shellcheck source=tests/tap.sh
-. "$root/tests/tap.sh"
 # shellcheck source=tests/fuzz/replay.sh
-. "$root/tests/fuzz/replay.sh"
-cd "$root"
+. "$(dirname "$(readlink -f "$0")")/../fuzz/replay.sh"
 
 work=$(mktemp -d)
 trap 'chmod -R u+rwx "$work"; rm -rf "$work"' EXIT

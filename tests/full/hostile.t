@@ -3,13 +3,8 @@
 # Callers that wish write() no good: tests/stress/hostile-*.c.
 # needs: base debug minutes=4
 
-# shellcheck source=lab/lib.sh
-. "$(dirname "$(readlink -f "$0")")/../../lab/lib.sh"
-# shellcheck source=tests/tap.sh
-. "$root/tests/tap.sh"
 # shellcheck source=tests/stress.sh
-. "$root/tests/stress.sh"
-cd "$root"
+. "$(dirname "$(readlink -f "$0")")/../stress.sh"
 
 hostile base --smp 4 --mem 5G
 hostile debug --smp 2 --mem 3G

@@ -5,13 +5,8 @@
 # What it sees in code of KVM that is not ours is shown, and is not held against us.
 # needs: kcsan alone minutes=2
 
-# shellcheck source=lab/lib.sh
-. "$(dirname "$(readlink -f "$0")")/../../lab/lib.sh"
-# shellcheck source=tests/tap.sh
-. "$root/tests/tap.sh"
 # shellcheck source=tests/stress.sh
-. "$root/tests/stress.sh"
-cd "$root"
+. "$(dirname "$(readlink -f "$0")")/../stress.sh"
 
 kernel=$(lab/kernel --profile kcsan) && selftests=$(lab/selftests) || exit
 dir=build/tests/kcsan

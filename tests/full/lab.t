@@ -5,11 +5,10 @@
 
 # shellcheck source=tests/tap.sh
 . "$(dirname "$(readlink -f "$0")")/../tap.sh"
-root=$(cd "$(dirname "$(readlink -f "$0")")/../.." && pwd -P)
+
 lab=$root/lab
 
 # On the cache's file system, for trees are hard-linked from there.
-cache=${XDG_CACHE_HOME:-$HOME/.cache}/gmem
 mkdir -p "$cache"
 tmp=$(mktemp -d -p "$cache" test.XXXXXX)
 trap 'rm -rf "$tmp"' EXIT
@@ -191,7 +190,7 @@ check "a second build does nothing" gives 0 "$kernel" '^$' "$lab/kernel" --profi
 
 # -- booting -----------------------------------------------------------------
 
-cd / || exit	# everything works from anywhere
+cd /	# everything works from anywhere
 boot=("$lab/boot" --kernel "$kernel" --quiet --log "$tmp/console" --timeout 60)
 boot() { "${boot[@]}" "$@"; }
 no_qemu() { ! pgrep -f "qemu-system.*$tmp/" >/dev/null; }
@@ -202,11 +201,11 @@ check "a header says kernel, size and accelerator" \
 check "stdout, stderr and status come back" gives 7 out '^err$' boot -- sh -c 'echo out; echo err >&2; exit 7'
 check "arguments arrive as they are" gives 0 "<a b><it's><\\\$x><><\*>" '^$' \
 	boot -- printf '<%s>' 'a b' "it's" "\$x" '' '*'
-# shellcheck disable=SC2016 # for the guest's shell
-check "the guest is the machine asked for" gives 0 '3 1 2 7[0-9][0-9]' '^$' boot --smp 3 --mem 800M --numa 2 --append lab.t=1 -- \
+# shellcheck disable=SC2016 # for the lab's shell
+check "the machine is as asked for" gives 0 '3 1 2 7[0-9][0-9]' '^$' boot --smp 3 --mem 800M --numa 2 --append lab.t=1 -- \
 	sh -c 'echo $(nproc) $(grep -c lab.t=1 /proc/cmdline) $(ls -d /sys/devices/system/node/node? | wc -l) $(($(sed -n "s/MemTotal: *\([0-9]*\) kB/\1/p" /proc/meminfo) / 1024))'
-# shellcheck disable=SC2016 # for the guest's shell
-check "the guest has KVM and all its mounts" gives 0 ok '^$' boot -- \
+# shellcheck disable=SC2016 # for the lab's shell
+check "the machine has KVM and all its mounts" gives 0 ok '^$' boot -- \
 	sh -ec 'test -c /dev/kvm; for m in /proc /sys /dev /dev/shm /dev/hugepages /tmp /sys/fs/cgroup /sys/kernel/debug; do grep -q " $m " /proc/mounts; done; echo ok'
 
 big_output() {
@@ -215,11 +214,12 @@ big_output() {
 check "20 MB of bytes come through whole" big_output
 
 early_output() {
-	local first
+	local first machine
 	coproc "${boot[@]}" -- sh -c 'echo first; sleep 30'
+	machine=$COPROC_PID
 	read -r -t 20 first <&"${COPROC[0]}"
-	kill "$COPROC_PID"
-	wait "$COPROC_PID"
+	kill "$machine"
+	wait "$machine"
 	[[ $first == first ]]
 }
 check "output arrives while the command runs" early_output
@@ -268,10 +268,10 @@ check "a command that is not there: 127" gives 127 '' "not found" boot -- nonsen
 stock=$("$lab/kernel") || { echo "Bail out! no stock kernel"; exit 1; }
 check "the stock kernel's image is Debian's" cmp "$stock/bzImage" "$cache"/debian-kernel/"$version"-amd64/usr/lib/modules/"$(<"$stock/release")"/vmlinuz
 check "a second build does nothing" gives 0 "$stock" '^$' "$lab/kernel"
-# shellcheck disable=SC2016 # for the guest's shell
+# shellcheck disable=SC2016 # for the lab's shell
 check "it boots with our KVM" gives 0 '.*Debian 7\.3.* OE OE 1' '^$' "$lab/boot" --quiet --accel tcg -- \
 	sh -c 'echo $(uname -v) $(cat /sys/module/kvm/taint /sys/module/kvm_amd/taint) $(nproc)'
-# shellcheck disable=SC2016 # for the guest's shell
+# shellcheck disable=SC2016 # for the lab's shell
 check "unpatched it has Debian's" gives 0 'none 2' '^$' "$lab/boot" --quiet --accel tcg --smp 2 --unpatched -- \
 	sh -c 'echo $(cat /sys/module/kvm/taint | grep . || echo none) $(nproc)'
 check "drives and the share work there, too" gives 0 "$sum" '^$' "$lab/boot" --quiet --drive "$tmp/in" --share "$tmp/share" -- \
@@ -279,14 +279,14 @@ check "drives and the share work there, too" gives 0 "$sum" '^$' "$lab/boot" --q
 check "what was written to the share is here, too" cmp "$tmp/in" "$tmp/share/stock"
 check "KERNEL_SRC is not for it" gives 125 '' "KERNEL_SRC .*--profile base" env KERNEL_SRC="$pristine" "$lab/kernel" --profile stock
 
-# -- what goes wrong in the guest --------------------------------------------
+# -- what goes wrong in the machine ------------------------------------------
 
 lkdtm() { boot -- sh -c "echo $1 >/sys/kernel/debug/provoke-crash/DIRECT; exit 0"; }
 check "WARNING: 123, with its words" gives 123 '' "WARNING: .*lkdtm.*the kernel complained" lkdtm WARNING
 check "BUG: 123" gives 123 '' "kernel BUG at" lkdtm BUG
 check "a bad pointer: 123" gives 123 '' "BUG: kernel NULL pointer" lkdtm EXCEPTION
 # More than a pipe holds comes after the words that count.
-# shellcheck disable=SC2016 # the guest expands it
+# shellcheck disable=SC2016 # the lab's shell expands it
 flood='echo on >/proc/sys/kernel/printk_devkmsg; for i in $(seq 3000); do echo "lab: line $i of many that are long" >/dev/kmsg; done'
 check "a WARNING before a long log: 123" \
 	gives 123 '' "WARNING: .*the kernel complained" boot -- sh -c "echo WARNING >/sys/kernel/debug/provoke-crash/DIRECT; $flood"

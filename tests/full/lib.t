@@ -4,13 +4,8 @@
 # which has all that there is to test, and on the one without the change.
 # needs: stock minutes=4
 
-# shellcheck source=lab/lib.sh
-. "$(dirname "$(readlink -f "$0")")/../../lab/lib.sh"
-# shellcheck source=tests/tap.sh
-. "$root/tests/tap.sh"
 # shellcheck source=tests/units.sh
-. "$root/tests/units.sh"
-cd "$root"
+. "$(dirname "$(readlink -f "$0")")/../units.sh"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -28,7 +23,7 @@ in_lab() {
 	shift
 	rm -rf "$work/share"
 	mkdir "$work/share"
-	# shellcheck disable=SC2016 # for the guest's shell
+	# shellcheck disable=SC2016 # for the lab's shell
 	lab/boot --quiet "${options[@]}" --timeout 1500 --add "$work/root:/" --share "$work/share" -- \
 		sh -c 'echo 16 >/proc/sys/vm/nr_hugepages; for t; do "/usr/local/bin/test-$t" >"/share/$t.tap" 2>&1; echo $? >"/share/$t.status"; done' - "$@" >"$work/said" 2>&1 ||
 		not_ok "$name: boots, and has no complaints" "$(<"$work/said")"

@@ -4,11 +4,8 @@
 # bench/native reports what it should. How fast it is, is not for a test to say.
 # needs: processors=2 minutes=4
 
-# shellcheck source=lab/lib.sh
-. "$(dirname "$(readlink -f "$0")")/../../lab/lib.sh"
 # shellcheck source=tests/tap.sh
-. "$root/tests/tap.sh"
-cd "$root"
+. "$(dirname "$(readlink -f "$0")")/../tap.sh"
 
 refused() { ! bench/native "$@" >/dev/null 2>&1; }
 check "a size that is no multiple of 16 MiB is refused" refused --size 100

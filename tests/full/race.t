@@ -7,13 +7,8 @@
 #   RACE_SEED=N      of the first round (any)
 # needs: base debug minutes=4
 
-# shellcheck source=lab/lib.sh
-. "$(dirname "$(readlink -f "$0")")/../../lab/lib.sh"
-# shellcheck source=tests/tap.sh
-. "$root/tests/tap.sh"
 # shellcheck source=tests/stress.sh
-. "$root/tests/stress.sh"
-cd "$root"
+. "$(dirname "$(readlink -f "$0")")/../stress.sh"
 
 programs=$(mktemp -d)
 trap 'rm -rf "$programs"' EXIT

@@ -5,13 +5,8 @@
 # needs: secret minutes=4
 
 export GMEM_SERIES=no-direct-map
-# shellcheck source=lab/lib.sh
-. "$(dirname "$(readlink -f "$0")")/../../lab/lib.sh"
-# shellcheck source=tests/tap.sh
-. "$root/tests/tap.sh"
 # shellcheck source=tests/stress.sh
-. "$root/tests/stress.sh"
-cd "$root"
+. "$(dirname "$(readlink -f "$0")")/../stress.sh"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

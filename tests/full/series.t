@@ -6,13 +6,11 @@
 # series comes to is what the lab boots; sparse and clang have nothing to say about it.
 # needs: base minutes=3
 
-# shellcheck source=lab/lib.sh
-. "$(dirname "$(readlink -f "$0")")/../../lab/lib.sh"
+# shellcheck source=tests/tap.sh
+. "$(dirname "$(readlink -f "$0")")/../tap.sh"
 # shellcheck source=lab/kbuild.sh
 . "$root/lab/kbuild.sh"
-# shellcheck source=tests/tap.sh
-. "$root/tests/tap.sh"
-me=tests/full/series.t
+
 export GIT_COMMITTER_NAME='gmem developers' GIT_COMMITTER_EMAIL=gmem@localhost
 
 pristine=$("$root/lab/fetch")

@@ -7,11 +7,8 @@
 # print is left in build/tests/upstream-debug/.
 # needs: debug alone minutes=12
 
-# shellcheck source=lab/lib.sh
-. "$(dirname "$(readlink -f "$0")")/../../lab/lib.sh"
 # shellcheck source=tests/tap.sh
-. "$root/tests/tap.sh"
-cd "$root"
+. "$(dirname "$(readlink -f "$0")")/../tap.sh"
 # shellcheck source=tests/upstream.sh
 . tests/upstream.sh
 

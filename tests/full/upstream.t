@@ -5,11 +5,8 @@
 # cannot be. What they print is left in build/tests/upstream-ARCH/.
 # needs: base alone minutes=5
 
-# shellcheck source=lab/lib.sh
-. "$(dirname "$(readlink -f "$0")")/../../lab/lib.sh"
 # shellcheck source=tests/tap.sh
-. "$root/tests/tap.sh"
-cd "$root"
+. "$(dirname "$(readlink -f "$0")")/../tap.sh"
 # shellcheck source=tests/upstream.sh
 . tests/upstream.sh
 

@@ -3,13 +3,8 @@
 # What write() promises, at length: tests/stress/write-*.c, on the kernel that users run.
 # needs: stock minutes=2
 
-# shellcheck source=lab/lib.sh
-. "$(dirname "$(readlink -f "$0")")/../../lab/lib.sh"
-# shellcheck source=tests/tap.sh
-. "$root/tests/tap.sh"
 # shellcheck source=tests/stress.sh
-. "$root/tests/stress.sh"
-cd "$root"
+. "$(dirname "$(readlink -f "$0")")/../stress.sh"
 
 write_programs+=(write-large)
 at_length lab/boot || exit

@@ -2,6 +2,9 @@
 # shellcheck shell=bash
 # For tests that replay the corpus. Needs $work, a directory.
 
+# shellcheck source=tests/tap.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../tap.sh"
+
 # replay DIR TARGET: all inputs, with the programs of DIR. Each must have been run.
 # shellcheck disable=SC2154 # $work is the test's
 replay() {
