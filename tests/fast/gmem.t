@@ -294,10 +294,10 @@ END
 
 # The manual.
 formatted() { MANWIDTH=80 man --warnings -l -Tutf8 -Z --no-subpages "$1" 2>&1 >/dev/null </dev/null; }
-for page in man/*.[1-9]; do
-	check_silent "man: ${page#man/}" formatted "$page"
+for page in build/user/man/*.[1-9]; do
+	check_silent "man: ${page##*/}" formatted "$page"
 done
-check_silent "mandoc -T lint" mandoc -T lint -W warning man/*.[1-9]
+check_silent "mandoc -T lint" mandoc -T lint -W warning build/user/man/*.[1-9]
 missing=''
 for command in $commands; do
 	for option in $("$gmem" "$command" --complete | cut -f 1 | sed 's/^--//'); do
