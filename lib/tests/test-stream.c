@@ -53,14 +53,12 @@ static void test_pad(void **state)
 	int source, fd = make_target(p->kind, MIB);
 
 	/* All whole pages are done before the end shows that there is a part. */
-	source = make_pipe(bytes, size, 5000);
-	assert_fails(g, gmem_populate_stream(g, fd, 0, source, GMEM_ALL), -EINVAL, "99 into a page");
+	assert_fails(g, gmem_populate_stream(g, fd, 0, make_pipe(bytes, size, 5000), GMEM_ALL), -EINVAL, "99 into a page");
 	assert_int_equal(gmem_stats(g)->up_to, size - 99);
 	assert_target(fd, 0, bytes, size - 99);
 
 	gmem_set_pad(g, true);
-	source = make_pipe(bytes, size, 5000);
-	assert_ok(g, gmem_populate_stream(g, fd, 0, source, GMEM_ALL));
+	assert_ok(g, gmem_populate_stream(g, fd, 0, make_pipe(bytes, size, 5000), GMEM_ALL));
 	assert_target(fd, 0, bytes, size);
 
 	/* With a length the rest stays in the stream. */
@@ -186,11 +184,10 @@ static void test_zeros(void **state)
 	size_t size = 3 * CHUNK;
 	struct gmem_context *g = begin_by(p);
 	char *bytes = make_bytes(size, 1);
-	int source, fd = make_target(p->kind, MIB);
+	int fd = make_target(p->kind, MIB);
 
 	memset(bytes + page, 0, CHUNK);
-	source = make_pipe(bytes, size, 10000);
-	assert_ok(g, gmem_populate_stream(g, fd, 0, source, GMEM_ALL));
+	assert_ok(g, gmem_populate_stream(g, fd, 0, make_pipe(bytes, size, 10000), GMEM_ALL));
 	assert_int_equal(gmem_stats(g)->pages_skipped, CHUNK / page);
 	assert_int_equal(populated_pages(g, fd), (size - CHUNK) / page);
 	assert_target(fd, 0, bytes, size);
