@@ -325,10 +325,9 @@ static void print_json(void)
 
 int cmd_bench(int argc, char **argv)
 {
-	int operand = parse_options(argc, argv, &spec), source;
+	int source;
 
-	if (argv[operand])
-		die_usage("unexpected argument: %s", argv[operand]);
+	parse_options(argc, argv, &spec);
 	source = open_source();
 	if (!runs || runs > MAX_RUNS)
 		die_usage("--runs %u: from 1 to %d", runs, MAX_RUNS);

@@ -35,6 +35,7 @@ static const struct command_spec spec = {
 		 "state of its processors and devices to OUT.state. gmem run --restore OUT goes on\n"
 		 "with it. Neither file appears before it is whole.",
 	.options = options,
+	.operands = 1,
 };
 
 /* -- finding the machine --------------------------------------------------------------------- */
@@ -279,8 +280,6 @@ int cmd_snapshot(int argc, char **argv)
 
 	if (!argv[operand])
 		die_usage("where to? Give the name of the RAM image to write");
-	if (argv[operand + 1])
-		die_usage("unexpected argument: %s", argv[operand + 1]);
 
 	heed_signals();
 	socket = args.control ? connect_named(args.control) : connect_only();
