@@ -12,11 +12,14 @@
 #include "memory.h"
 #include "outcome.h"
 
-/* A guest's processors and we share it; WRITE makes population fast. */
+/*
+ * A guest's processors and we share it; WRITE makes population fast, and NO_OVERWRITE has
+ * the kernel see to it that no page that the guest has is populated again.
+ */
 static int create_guest_memfd(struct vmm *vmm)
 {
 	const uint64_t flags = GMEM_FLAG_MMAP | GMEM_FLAG_INIT_SHARED | (vmm->mem.secret ? GMEM_FLAG_NO_DIRECT_MAP : 0);
-	int fd = gmem_create(vmm->gmem, vmm->vm, vmm->mem.size, flags, GMEM_FLAG_WRITE);
+	int fd = gmem_create(vmm->gmem, vmm->vm, vmm->mem.size, flags, GMEM_FLAG_WRITE | GMEM_FLAG_NO_OVERWRITE);
 
 	return fd < 0 ? vmm_fail(vmm, "%s: gmem probe tells more", gmem_error(vmm->gmem)) : fd;
 }

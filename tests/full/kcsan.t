@@ -23,22 +23,25 @@ our_functions=$(patches | xargs sed -nE 's/^\+[a-z].*\<(kvm_gmem_[a-z_]+)\(.*/\1
 
 # races: of a kernel's log, a line for each race that KCSAN reports: "ours" if either
 # of its stacks goes through a function of ours, and which functions it is between. An
-# interrupt has the stack of what it interrupted, and nothing to do with it.
+# interrupt has the stack of what it interrupted, and nothing to do with it; nor has what a
+# notifier does that mm/ calls, for whoever unmaps something.
 races() {
 	tr -d '\r' | awk -v ours="^ ($our_functions)[+]" '
 		{ sub(/^(\[[^]]*\])+ ?/, "") }
 		/^BUG: KCSAN: / { race = $0; whose = "upstream" }
 		/ by (task|interrupt)/ { by_task = / by task / }
+		/^ __mmu_notifier_/ { by_task = 0 }
 		race && by_task && $0 ~ ours { whose = "ours" }
 		race && /^====/ { print whose, race; race = "" }' | sort | uniq -c
 }
 
-# race_by WHO: a report with a function of ours in a stack of WHO's
+# race_by WHO [CALLEE]: a report with a function of ours in a stack of WHO's
 race_by() {
-	printf '%s\r\n' '[ 1.0] BUG: KCSAN: data-race in a / b' "[ 1.0] read to 0x1 of 8 bytes by $1 1 on cpu 1:" \
-		'[ 1.0]  a+0x1/0x2' '[ 1.0]  kvm_gmem_write_iter+0x1/0x2' '[ 1.0] =====' | races
+	printf '[ 1.0] %s\r\n' 'BUG: KCSAN: data-race in a / b' "read to 0x1 of 8 bytes by $1 1 on cpu 1:" \
+		' a+0x1/0x2' " ${2-c}+0x1/0x2" ' kvm_gmem_write_iter+0x1/0x2' '=====' | races
 }
 says "a task that comes by a function of ours has a race of ours" 0 'ours BUG.*/ b$' race_by task
+says "what it has a notifier do is not ours" 0 'upstream BUG.*/ b$' race_by task __mmu_notifier_invalidate_range_start
 says "an interrupt that comes amid one has not" 0 'upstream BUG.*/ b$' race_by interrupt
 
 # lab PROGRAM ARG...: run it. Races that are not ours are no complaint of the kernel.

@@ -15,7 +15,7 @@ cd "$root"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-kernel=$(lab/kernel --profile secret) && selftests=$(lab/selftests) && tests/stress/compile "$work" secret race &&
+kernel=$(lab/kernel --profile secret) && selftests=$(lab/selftests) && tests/stress/compile "$work" secret race kdump &&
 	gmem=$(lib/build static)/cli/gmem || exit
 # boot ARG...: with a disk, for direct I/O.
 boot() {
@@ -31,6 +31,12 @@ done
 relay secret boot --add "$work/secret" -- /bin/secret
 # Little memory: a look at all of it takes the less.
 relay "race" boot --mem 1G --add "$work/race" --add tests/in-lab/secret -- secret 40
+# The crash kernel's init runs the same command, and finds a dump. The panic is a complaint.
+# shellcheck disable=SC2016 # the lab's shell expands it
+says "kdump: a crash kernel sees all of it" 123 'in the dump: 1024 pages' \
+	boot --mem 1G --append crashkernel=256M --add "$work/kdump" --add "$kernel/bzImage" -- sh -c '
+		[ -e /proc/vmcore ] && exec kdump
+		cd / && find . -xdev ! -type p | cpio -o -H newc >/tmp/initramfs && kdump /bin/bzImage /tmp/initramfs'
 write_programs=(write-abi write-wait write-large)
 at_length boot
 

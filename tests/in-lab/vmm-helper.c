@@ -5,6 +5,7 @@
  *   vmm-helper deny CALL ARG VALUE ERRNO COMMAND...
  *                                        run it without that system call, where the
  *                                        argument ARG is VALUE: all by their numbers
+ *   vmm-helper overwrite PID             one write() to guest memory that is populated
  *   vmm-helper poison PID TEXT           a memory error in a page that begins with that,
  *                                        of guest memory that the process has mapped
  *   vmm-helper stop FIFO TEXT            read up to that, then no more, and stay
@@ -30,6 +31,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/quota.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define PAGE	4096ul
@@ -113,6 +115,26 @@ static void poison(const char *pid, const char *text)
 		}
 	}
 	errx(1, "no page begins with %s", text);
+}
+
+static void overwrite(const char *pid)
+{
+	static const uint8_t page[PAGE];
+	const int process = syscall(SYS_pidfd_open, atoi(pid), 0);
+	char path[64], name[64] = "";
+	int fd;
+
+	for (fd = 0; fd < 1024 && !strstr(name, "gmem"); fd++) {
+		snprintf(path, sizeof(path), "/proc/%s/fd/%d", pid, fd);
+		memset(name, 0, sizeof(name));
+		if (readlink(path, name, sizeof(name) - 1) < 0)
+			name[0] = 0;
+	}
+	fd = syscall(SYS_pidfd_getfd, process, fd - 1, 0);
+	if (fd < 0)
+		err(1, "no guest_memfd of process %s", pid);
+	if (pwrite(fd, page, PAGE, lseek(fd, 0, SEEK_DATA)) < 0)
+		err(1, "write");
 }
 
 static void stop(const char *fifo, const char *text)
@@ -217,6 +239,8 @@ int main(int argc, char **argv)
 		deny(argv + 2);
 	else if (!strcmp(what, "quota") && (argc == 3 || argc == 5))
 		quota(argv[2], argv[3], argc == 5 ? argv[4] : NULL);
+	else if (!strcmp(what, "overwrite") && argc == 3)
+		overwrite(argv[2]);
 	else if (!strcmp(what, "poison") && argc == 4)
 		poison(argv[2], argv[3]);
 	else if (!strcmp(what, "stop") && argc == 4)

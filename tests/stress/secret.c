@@ -342,6 +342,140 @@ TEST_F(file, one_bad_page)
 	EXPECT_PAGES(self->mem, 0, NR_PAGES, 1, 1);
 }
 
+/* -- the hunt, beside all that changes what is hidden ----------------------------------- */
+
+/* Who does one thing after the other, at random, on blocks that others do, too. */
+struct doer {
+	FIXTURE_DATA(file) *file;
+	void (*act)(struct doer *doer);
+	u64 nr_done, nr_failed;
+	struct kvm_random_state rng;
+	pthread_t thread;
+	long wrong;	/* what a call returned that it must not */
+};
+
+static volatile bool enough;
+
+static u32 below(struct doer *doer, u32 n)
+{
+	return kvm_random_u32(&doer->rng) % n;
+}
+
+static void *do_it(void *arg)
+{
+	struct doer *doer = arg;
+
+	while (!enough)
+		doer->act(doer);
+	return NULL;
+}
+
+/* What it does in between, half of the time, fails for want of memory. */
+static void lets_fail(struct doer *doer)
+{
+	task_fails_at(below(doer, 2) * (1 + below(doer, 40)));
+}
+
+static void has_done(struct doer *doer, long ret)
+{
+	doer->nr_failed += task_has_failed();
+	task_fails_at(0);
+	doer->nr_done += ret >= 0;
+	if (ret < 0 && ret != -ENOMEM && ret != -EEXIST)
+		doer->wrong = ret;
+}
+
+static void write_somewhere(struct doer *doer)
+{
+	const size_t nr = below(doer, 4) ? 1 + below(doer, 40) : BLOCK;
+	const size_t index = nr == BLOCK ? below(doer, 2) * BLOCK : below(doer, 2 * BLOCK - nr);
+
+	lets_fail(doer);
+	has_done(doer, write_pages(doer->file, index, nr));
+}
+
+static void punch_somewhere(struct doer *doer)
+{
+	const size_t nr = below(doer, 4) ? 1 + below(doer, 100) : BLOCK;
+	const size_t index = below(doer, 2 * BLOCK - nr + 1);
+
+	lets_fail(doer);
+	has_done(doer, punch(doer->file->fd, PG(index), PG(nr)));
+}
+
+static void touch_somewhere(struct doer *doer)
+{
+	const size_t index = below(doer, 2 * BLOCK);
+
+	if (!below(doer, 4))
+		has_done(doer, preallocate(doer->file->fd, PG(index), PG(1)));
+	READ_ONCE(*page_of(doer->file->mem, index));
+	doer->nr_done++;
+}
+
+/* In a block of its own: another's page must not be marked once it is no more the file's. */
+static void spoil_one(struct doer *doer)
+{
+	const size_t index = 2 * BLOCK + below(doer, BLOCK);
+
+	/* Each costs the machine a page, and what is left of a block. */
+	if (doer->nr_done == 8) {
+		usleep(1000);
+		return;
+	}
+	has_done(doer, punch(doer->file->fd, PG(2 * BLOCK), PG(BLOCK)));
+	doer->nr_done--;
+	if (write_pages(doer->file, 2 * BLOCK, BLOCK) != PG(BLOCK))
+		doer->wrong = -EIO;
+	spoil(page_of(doer->file->mem, index));
+	has_done(doer, punch(doer->file->fd, PG(index - index % 8), PG(8)));
+}
+
+TEST_F(file, hunted_beside_everything)
+{
+	struct doer doers[] = {
+		{ .act = write_somewhere }, { .act = punch_somewhere },
+		{ .act = touch_somewhere }, { .act = spoil_one },
+	};
+	long populated = 0, failed = 0;
+	struct memcg cg;
+	struct hunt h;
+	int i, n;
+
+	let_pages_fail();
+	ASSERT_EQ(0, memcg_create(&cg, &program_cg, "spoilt"));
+	ASSERT_EQ(0, memcg_enter(&cg));
+	for (i = 0; i < ARRAY_SIZE(doers); i++) {
+		doers[i].file = self;
+		doers[i].rng = new_kvm_random_state(i + 1);
+		kvm_pthread_create(&doers[i].thread, NULL, do_it, &doers[i]);
+	}
+	for (n = 0; n < 40; n++) {
+		h = hunt();
+		populated += h.hidden > 0;
+		ASSERT_EQ(0, h.leaked)
+			TH_LOG("hunt %d: pages of the file that can be read", n);
+		ASSERT_EQ(0, h.lost)
+			TH_LOG("hunt %d: free pages that can't be read", n);
+	}
+	enough = true;
+	for (i = 0; i < ARRAY_SIZE(doers); i++) {
+		kvm_pthread_join(doers[i].thread, NULL);
+		EXPECT_EQ(0, doers[i].wrong)
+			TH_LOG("doer %d", i);
+		EXPECT_LT(0, doers[i].nr_done)
+			TH_LOG("doer %d", i);
+		failed += doers[i].nr_failed;
+	}
+	EXPECT_LT(0, populated);
+	EXPECT_LT(0, failed);
+	EXPECT_EQ(0, punch(self->fd, 0, FILE_SIZE));
+	h = hunt();
+	EXPECT_EQ(0, h.hidden);
+	EXPECT_EQ(0, h.leaked);
+	EXPECT_EQ(0, h.lost);
+}
+
 /* -- who else might read it ----------------------------------------------------- */
 
 static long by_vmsplice(void *mem)
@@ -560,6 +694,41 @@ TEST_F(file, kvmclock)
 	vcpu_run(vcpu);
 	ASSERT_EQ(UCALL_SYNC, get_ucall(vcpu, &uc));
 	EXPECT_EQ(seen, uc.args[1]);
+	EXPECT_PAGES(mem, 0, 1, 1, 1);
+	kvm_munmap(mem, PG(1));
+	close(fd);
+	kvm_vm_free(vm);
+}
+
+/* With what a guest's own guest is like in such a page. */
+static void l1_guest_code(u64 vmcb_gpa)
+{
+	wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_SVME);
+	wrmsr(MSR_VM_HSAVE_PA, vmcb_gpa);
+	__asm__ __volatile__("vmrun %0" : : "a"(vmcb_gpa) : "memory");
+	GUEST_DONE();
+}
+
+/* KVM can't read it: the VMM is told that this guest can't go on.  All else can. */
+TEST_F(file, nested)
+{
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+	u64 *mem;
+	int fd;
+
+	if (!kvm_cpu_has(X86_FEATURE_SVM))
+		SKIP(return, "no nested SVM");
+
+	vm = vm_create_with_one_vcpu(&vcpu, l1_guest_code);
+	fd = vm_create_guest_memfd(vm, PG(1), FILE_FLAGS);
+	mem = map_file(fd, PG(1));
+	ASSERT_EQ(PG(1), RET(pwrite(fd, self->src, PG(1), 0)));
+	vm_set_user_memory_region2(vm, 10, KVM_MEM_GUEST_MEMFD, GUEST_GPA, PG(1), mem, fd, 0);
+	vcpu_args_set(vcpu, 1, GUEST_GPA);
+	vcpu_run(vcpu);
+	EXPECT_EQ(KVM_EXIT_INTERNAL_ERROR, vcpu->run->exit_reason);
+	EXPECT_EQ(KVM_INTERNAL_ERROR_EMULATION, vcpu->run->emulation_failure.suberror);
 	EXPECT_PAGES(mem, 0, 1, 1, 1);
 	kvm_munmap(mem, PG(1));
 	close(fd);

@@ -21,9 +21,9 @@
 #undef TEST_TIMEOUT_DEFAULT
 #define TEST_TIMEOUT_DEFAULT	600
 
-/* More than a pipe holds, and than a node of the page cache. */
+/* More than a pipe holds, than a node of the page cache, and than the largest folio. */
 #ifndef NR_PAGES
-#define NR_PAGES	200
+#define NR_PAGES	600
 #endif
 #define FILE_SIZE	PG(NR_PAGES)
 

@@ -8,8 +8,13 @@
 
 #include "play.h"
 
-/* A file, and a stint of operations that begins with a new machine and file. */
-#define MAX_PAGES	160
+/*
+ * A file: small as a rule, so that operations meet, or with blocks of the largest folio
+ * (with pages of 4 KiB); and a stint of operations, that begins with a new machine and file.
+ */
+#define MOST_PAGES	160
+#define BLOCK_PAGES	512
+#define MAX_PAGES	1200
 #define MAX_STINT	2048
 #define MAX_ARGS	7
 

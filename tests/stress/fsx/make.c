@@ -168,11 +168,16 @@ static long random_nr_pages(void)
 /* Whole pages within the file. */
 static void random_range(long *off, long *len)
 {
-	const long nr = min(random_nr_pages(), model.pages);
+	const long blocks = model.pages / BLOCK_PAGES;
+	long nr = min(random_nr_pages(), model.pages);
 	long page = random_below(model.pages - nr + 1);
 
-	if (chance(60))
+	if (blocks && chance(6)) {
+		nr = BLOCK_PAGES * (1 + random_below(blocks));
+		page = BLOCK_PAGES * random_below(blocks - nr / BLOCK_PAGES + 1);
+	} else if (chance(60)) {
 		page = min(max(hot_page - 4 + random_below(9), 0), model.pages - nr);
+	}
 	hot_page = page;
 	*off = page * PAGE;
 	*len = nr * PAGE;
@@ -282,7 +287,9 @@ bool make_new(long *args)
 		  flags < 98 ? MMAP | SHARED : 0;
 	args[1] = pages < 10 ? 1 + random_below(3) :
 		  pages < 55 ? 4 + random_below(36) :
-		  pages < 75 ? 60 + random_below(10) : 1 + random_below(MAX_PAGES);
+		  pages < 75 ? 60 + random_below(10) :
+		  pages < 94 ? 1 + random_below(MOST_PAGES) :
+			       BLOCK_PAGES + random_below(MAX_PAGES - BLOCK_PAGES + 1);
 	return true;
 }
 

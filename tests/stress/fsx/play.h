@@ -30,7 +30,7 @@
 
 #define PAGE		4096l
 /* What there is to write, and how much beyond it cannot be read. */
-#define SOURCE_SIZE	(256 * PAGE)
+#define SOURCE_SIZE	(1280 * PAGE)
 #define SOURCE_GUARD	(1024 * PAGE)
 #define MAX_SEGS	16
 /* Descriptors of the file; memslots, and places in the guest to put them. */

@@ -43,9 +43,10 @@ static bool next_piece(struct actor *actor, u32 max, void *buf, struct piece *pi
 		return true;
 	}
 
-	piece->nr = 1 + pick(actor, pick(actor, 4) ? 8 : max);
-	if (piece->nr > max)
-		piece->nr = max;
+	piece->nr = min(1 + pick(actor, pick(actor, 4) ? 8 : NR_PAGES / 4), max);
+	/* All of a block; in the other phases it is one only if it comes first. */
+	if (max >= BLOCK && !pick(actor, arena.phase == CHAOS ? 16 : 4))
+		piece->nr = BLOCK;
 
 	if (arena.phase == PREFETCH) {
 		/* Some go through the file, some answer for single pages. */
@@ -66,8 +67,8 @@ static bool next_piece(struct actor *actor, u32 max, void *buf, struct piece *pi
 			return false;
 		piece->nr = min(piece->nr, NR_PAGES - piece->index);
 	} else {
-		piece->nr = min(piece->nr, (u32)NR_PAGES);
-		piece->index = pick(actor, NR_PAGES - piece->nr + 1);
+		piece->index = piece->nr == BLOCK ? BLOCK * pick(actor, NR_PAGES / BLOCK) :
+						    pick(actor, NR_PAGES - piece->nr + 1);
 	}
 	piece->seq = next_seq();
 	fill_pages(buf, piece->nr, piece->index, actor->id, piece->seq);

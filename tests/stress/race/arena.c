@@ -266,6 +266,7 @@ __noreturn void arena_run(enum ending ending, u32 seed, int sock)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	sigaction(SIGUSR1, &sa, NULL);
 	arena.once = round_is_once(seed);
+	arena.apart = round_is_apart(seed);
 	guests_create();
 	send_fd(sock, arena.fd);
 	actors_start(seed);

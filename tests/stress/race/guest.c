@@ -19,6 +19,9 @@
 
 static struct mailbox boxes[NR_VCPUS];
 
+/* What userspace_addr points into. */
+static u64 *slots_mem;
+
 static void guest_code(struct mailbox *box)
 {
 	u64 i;
@@ -43,7 +46,7 @@ static void guest_code(struct mailbox *box)
 static int set_slot(u32 slot, u64 gpa, u64 index, u64 nr)
 {
 	return RET(__vm_set_user_memory_region2(arena.vm, slot, KVM_MEM_GUEST_MEMFD, gpa, PG(nr),
-						(void *)arena.mem + PG(index), arena.fd,
+						(void *)slots_mem + PG(index), arena.fd,
 						PG(index)));
 }
 
@@ -58,6 +61,7 @@ void guests_create(void)
 					 (arena.once ? GUEST_MEMFD_FLAG_NO_OVERWRITE : 0) |
 					 (arena.once && arena.secret ? GUEST_MEMFD_FLAG_NO_DIRECT_MAP : 0));
 	arena.mem = map_file(arena.fd, PG(NR_PAGES));
+	slots_mem = arena.apart ? (u64 *)map_anon(PG(NR_PAGES)) : arena.mem;
 
 	ret = set_slot(FIRST_SLOT, FIRST_GPA, 0, HALF);
 	TEST_ASSERT(!ret, "KVM_SET_USER_MEMORY_REGION2 returned %d", ret);

@@ -9,12 +9,16 @@
 #include "kvm_util.h"
 #include "test_util.h"
 
-/* The file, in pages: small, so that everybody meets everybody. */
-#define NR_PAGES	640
+/*
+ * The file, in pages: small, so that everybody meets everybody, but in each memslot
+ * the largest folio fits (with pages of 4 KiB).
+ */
+#define BLOCK		512
+#define NR_PAGES	(2 * BLOCK)
 /* What all writers can write at once: what a pipe holds by default. */
 #define DUEL_PAGES	16
 /* The longest write. */
-#define MAX_WRITE	150
+#define MAX_WRITE	BLOCK
 
 /* Phases of each kind a round, and how long one takes. */
 #define NR_PHASES	3
@@ -76,6 +80,15 @@ static inline bool round_is_once(u32 seed)
 	return seed % 3 == 0;
 }
 
+/*
+ * Are its memslots bound without a mapping of the file?  Where there is one, what zaps that
+ * tells KVM, too, and hides what does not.
+ */
+static inline bool round_is_apart(u32 seed)
+{
+	return seed % 2 == 0;
+}
+
 /* What a vCPU is asked to do before its next exit. */
 #define BOX_ITEMS	16
 
@@ -122,6 +135,7 @@ struct arena {
 	u64 stored[NR_PAGES], guest_stored[NR_PAGES];
 	bool once;
 	bool secret;	/* if once: not in the direct map */
+	bool apart;	/* what the memslots' userspace_addr has is not the file */
 	volatile u64 slot_gpa;	/* of the slot that comes and goes, 0 if it's gone */
 };
 
