@@ -92,7 +92,8 @@ struct command_spec {
 	const char *synopsis;	/* after "gmem NAME " */
 	const char *about;	/* one or more lines */
 	const struct option_spec *options;	/* up to OPTION_END */
-	bool runs_command;	/* whose own options begin at the first operand */
+	int operands;		/* at most */
+	bool runs_command;	/* as operands, with options of its own */
 };
 
 /* The options that every command has, as the last ones in its table. */

@@ -7,10 +7,10 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/utsname.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "cli.h"
+#include "lib/shared.h"
 
 #ifndef MADV_POPULATE_WRITE	/* musl 1.2.3 */
 #define MADV_POPULATE_READ	22
@@ -50,14 +50,6 @@ struct way {
 	double ms[MAX_RUNS];
 	char why_not[256];
 };
-
-static double now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1e3 + now.tv_nsec / 1e6;
-}
 
 static struct gmem_context *g;
 
@@ -333,10 +325,9 @@ static void print_json(void)
 
 int cmd_bench(int argc, char **argv)
 {
-	int operand = parse_options(argc, argv, &spec), source;
+	int source;
 
-	if (argv[operand])
-		die_usage("unexpected argument: %s", argv[operand]);
+	parse_options(argc, argv, &spec);
 	source = open_source();
 	if (!runs || runs > MAX_RUNS)
 		die_usage("--runs %u: from 1 to %d", runs, MAX_RUNS);

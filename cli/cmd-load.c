@@ -80,6 +80,7 @@ static const struct command_spec spec = {
 	.about = "Populate guest memory from IMAGE, - for stdin, and report how that went. The\n"
 		 "memory is a guest_memfd of a VM of our own, gone afterwards, or that of --fd.",
 	.options = options,
+	.operands = 1,
 };
 
 static struct gmem_context *context;
@@ -279,8 +280,6 @@ int cmd_load(int argc, char **argv)
 
 	if (!path)
 		die_usage("which IMAGE? - is stdin");
-	if (argv[operand + 1])
-		die_usage("unexpected argument: %s", argv[operand + 1]);
 	if (opt.nr_layers && opt.format == FORMAT_ZSTD)
 		die_usage("--layer: layers are raw images");
 	if (opt.has_fd && opt.size)

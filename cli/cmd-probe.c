@@ -93,15 +93,13 @@ static void print_table(const char *release, const struct gmem_probe *probe, enu
 
 int cmd_probe(int argc, char **argv)
 {
-	int operand = parse_options(argc, argv, &spec), err;
 	struct gmem_probe *probe;
 	struct utsname uts;
 	enum gmem_method method;	/* auto: none */
 	struct gmem_context *g;
+	int err;
 
-	if (argv[operand])
-		die_usage("unexpected argument: %s", argv[operand]);
-
+	parse_options(argc, argv, &spec);
 	if (gmem_context_new(&g))
 		die("out of memory");
 	err = gmem_probe(g, -1, &probe);

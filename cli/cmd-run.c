@@ -357,11 +357,10 @@ static int run(struct vmm *vmm)
 
 int cmd_run(int argc, char **argv)
 {
-	int operand = parse_options(argc, argv, &spec), ret;
 	static struct vmm vmm;		/* who waits for the console's reader is left with it */
+	int ret;
 
-	if (argv[operand])
-		die_usage("unexpected argument: %s", argv[operand]);
+	parse_options(argc, argv, &spec);
 	check_args();
 	vmm_init(&vmm);
 	vmm.mem.secret = args.secret;

@@ -13,9 +13,9 @@
 #include <unistd.h>
 
 #include "cli.h"
+#include "lib/shared.h"
 #include "vmm/control.h"
 #include "vmm/new-file.h"
-#include "vmm/outcome.h"
 
 static struct {
 	const char *control;
@@ -35,6 +35,7 @@ static const struct command_spec spec = {
 		 "state of its processors and devices to OUT.state. gmem run --restore OUT goes on\n"
 		 "with it. Neither file appears before it is whole.",
 	.options = options,
+	.operands = 1,
 };
 
 /* -- finding the machine --------------------------------------------------------------------- */
@@ -148,7 +149,7 @@ static int ask(int socket, const char *what, int image, int state)
 /* The bytes that were saved, or -1 and what went wrong in @error. */
 static int64_t wait_for_result(int socket, char error[CONTROL_MESSAGE_SIZE])
 {
-	double start = vmm_now_ms();
+	double start = now_ms();
 	struct gmem_progress p;
 	uint64_t done;
 
@@ -163,7 +164,7 @@ static int64_t wait_for_result(int socket, char error[CONTROL_MESSAGE_SIZE])
 			return -1;
 		}
 		message[n] = '\0';
-		p.ms = vmm_now_ms() - start;
+		p.ms = now_ms() - start;
 		if (sscanf(message, "progress %" SCNu64 " %" SCNu64, &p.done, &p.total) == 2) {
 			show_progress(&p, "saving");
 		} else if (sscanf(message, "saved %" SCNu64, &done) == 1 && done <= INT64_MAX) {
@@ -274,13 +275,11 @@ int cmd_snapshot(int argc, char **argv)
 	int operand = parse_options(argc, argv, &spec), socket;
 	struct snapshot_files s = { 0 };
 	char error[CONTROL_MESSAGE_SIZE] = "gmem run has died";
-	double start = vmm_now_ms();
+	double start = now_ms();
 	int64_t data = -1;
 
 	if (!argv[operand])
 		die_usage("where to? Give the name of the RAM image to write");
-	if (argv[operand + 1])
-		die_usage("unexpected argument: %s", argv[operand + 1]);
 
 	heed_signals();
 	socket = args.control ? connect_named(args.control) : connect_only();
@@ -296,7 +295,7 @@ int cmd_snapshot(int argc, char **argv)
 	if (args.stop)
 		tell_named(socket);
 	close(socket);
-	tell(&s, data, vmm_now_ms() - start);
+	tell(&s, data, now_ms() - start);
 	free(s.path[STATE]);
 	return EXIT_OK;
 }

@@ -215,5 +215,7 @@ int parse_options(int argc, char **argv, const struct command_spec *spec)
 		set_option(o, optarg);
 	}
 	written[0] = '\0';
+	if (!spec->runs_command && argc - optind > spec->operands)
+		die_usage("unexpected argument: %s", argv[optind + spec->operands]);
 	return optind;
 }

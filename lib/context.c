@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "internal.h"
@@ -154,14 +153,6 @@ bool gmem_woken_to_cancel(struct gmem_context *g)
 	if (!g->cancelled && read(g->cancel_fd, &count, sizeof(count)) < 0)
 		count = 0;
 	return g->cancelled;
-}
-
-double gmem_now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1e3 + now.tv_nsec / 1e6;
 }
 
 static const char *const method_names[] = {

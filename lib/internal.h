@@ -77,8 +77,6 @@ void gmem_forget_cancel(struct gmem_context *g);
 /* cancel_fd is readable: is it for this operation? */
 bool gmem_woken_to_cancel(struct gmem_context *g);
 
-double gmem_now_ms(void);
-
 /*
  * A growing list of ranges.
  */

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "internal.h"
+#include "shared.h"
 
 #define THREAD_MIN	((uint64_t)16 << 20)	/* bytes that are worth a thread */
 #define THREADS_MAX	16			/* more of them hardly help: memory is the limit */
@@ -43,7 +44,7 @@ void gmem_job_init(struct job *job, struct gmem_context *g, uint64_t offset)
 	job->target.offset = offset;
 	job->target.method = GMEM_METHOD_WRITE;
 	job->nr_layers = 1;
-	job->start = gmem_now_ms();
+	job->start = now_ms();
 
 	free(g->thread);
 	g->thread = NULL;
@@ -88,7 +89,7 @@ void gmem_job_stats(struct job *job)
 	s->pages_written = job->bytes[WRITTEN] / g->page;
 	s->pages_skipped = job->bytes[SKIPPED] / g->page;
 	s->pages_present = job->bytes[PRESENT] / g->page;
-	s->ms = job->ms ?: gmem_now_ms() - job->start;
+	s->ms = job->ms ?: now_ms() - job->start;
 	s->method = job->target.method;
 	s->direct = job->direct;
 	s->thread = g->thread;
@@ -336,7 +337,7 @@ static void tell_progress(struct job *job)
 {
 	struct gmem_context *g = job->g;
 	struct gmem_progress progress;
-	double now = gmem_now_ms();
+	double now = now_ms();
 
 	if (!g->progress || now - job->shown < PROGRESS_MS)
 		return;
@@ -460,12 +461,12 @@ int gmem_worker_put_zeros(struct worker *w, uint64_t offset, uint64_t length)
 static void *run_worker(void *arg)
 {
 	struct worker *w = arg;
-	double start = gmem_now_ms();
+	double start = now_ms();
 	int err = w->job->work(w);
 
 	if (err)
 		stop(w->job, err);
-	w->stats.ms = gmem_now_ms() - start;
+	w->stats.ms = now_ms() - start;
 	free(w->buffer);
 	return NULL;
 }
@@ -526,7 +527,7 @@ static int run(struct job *job, struct worker *worker, unsigned int n)
 	int err;
 
 	n = run_workers(job, worker, n);
-	job->ms = gmem_now_ms() - job->start;
+	job->ms = now_ms() - job->start;
 	g->stats.threads = n;
 	for (i = 0; i < n; i++)
 		g->thread[i] = worker[i].stats;

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <time.h>
 
 #include "gmem.h"
 
@@ -26,6 +27,15 @@ static inline bool is_zstd(const void *begin, size_t length)
 	const unsigned char *p = begin;
 
 	return length >= 4 && (!memcmp(p, "\x28\xb5\x2f\xfd", 4) || (p[0] >> 4 == 5 && !memcmp(p + 1, "\x2a\x4d\x18", 3)));
+}
+
+/* Of a clock that begins anywhere and is never set. */
+static inline double now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1e3 + now.tv_nsec / 1e6;
 }
 
 /* Of a number as people write it: decimal, but for 0x; 010 is ten. */

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "console.h"
+#include "lib/shared.h"
 #include "outcome.h"
 
 #define PATIENCE	4096	/* bytes that nobody has read */
@@ -164,7 +165,7 @@ void console_write(struct vmm *vmm, uint8_t byte)
 	while (c->n >= PATIENCE && !vmm->pauses && vmm->outcome == VMM_RUNNING)
 		pthread_cond_wait(&vmm->changed, &vmm->lock);
 	if (line_watch(&c->watch, byte))
-		vmm->first_userspace_ms = vmm_now_ms() - vmm->start_ms;
+		vmm->first_userspace_ms = now_ms() - vmm->start_ms;
 	if (!c->done && grow(c)) {
 		c->bytes[c->n++] = byte;
 		pthread_cond_broadcast(&vmm->changed);

@@ -23,6 +23,7 @@
 #include "demand.h"
 #include "image.h"
 #include "kvm-api.h"
+#include "lib/shared.h"
 #include "outcome.h"
 #include "pause.h"
 #include "state.h"
@@ -147,7 +148,7 @@ static bool receive(struct request *r)
 static int tell_progress(struct vmm *vmm, struct image *image)
 {
 	struct request *r = (struct request *)((char *)image - offsetof(struct request, image));
-	double now = vmm_now_ms();
+	double now = now_ms();
 
 	if (vmm_is_over(vmm))
 		return vmm_fail(vmm, "the guest has ended");

@@ -14,6 +14,7 @@
 #include "cpu.h"
 #include "demand.h"
 #include "kvm-api.h"
+#include "lib/shared.h"
 #include "memory.h"
 #include "outcome.h"
 #include "ports.h"
@@ -313,7 +314,7 @@ static void *cpu_main(void *arg)
 	bool running = unpark(cpu);
 
 	if (cpu->index == 0)
-		vmm->first_instruction_ms = vmm_now_ms() - vmm->start_ms;
+		vmm->first_instruction_ms = now_ms() - vmm->start_ms;
 	while (running) {
 		if (!ioctl(cpu->fd, KVM_RUN, 0)) {
 			serve_exit(cpu);

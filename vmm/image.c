@@ -40,15 +40,17 @@ static int count_data(struct vmm *vmm, struct image *image)
 	return found;
 }
 
-static int write_at(struct vmm *vmm, int fd, const uint8_t *bytes, size_t len, uint64_t offset)
+int image_write(struct vmm *vmm, int fd, const void *bytes, size_t len, uint64_t offset, const char *what)
 {
+	const uint8_t *at = bytes;
+
 	while (len) {
-		ssize_t n = pwrite(fd, bytes, len, offset);
+		ssize_t n = pwrite(fd, at, len, offset);
 
 		if (n < 0 && errno != EINTR)
-			return vmm_fail(vmm, "cannot write the RAM image: %m");
+			return vmm_fail(vmm, "cannot write %s: %m", what);
 		if (n > 0) {
-			bytes += n;
+			at += n;
 			offset += n;
 			len -= n;
 		}
@@ -68,7 +70,7 @@ static int write_pages(struct vmm *vmm, int fd, const uint8_t *bytes, size_t len
 		start = at;
 		while (at < len && !is_zero(bytes + at, PAGE_SIZE))
 			at += PAGE_SIZE;
-		if (write_at(vmm, fd, bytes + start, at - start, offset + start))
+		if (image_write(vmm, fd, bytes + start, at - start, offset + start, "the RAM image"))
 			return -1;
 		*pages += (at - start) / PAGE_SIZE;
 	}

@@ -24,6 +24,9 @@ struct image {
 /* The machine is paused. */
 int image_save(struct vmm *vmm, struct image *image, struct snapshot *snapshot);
 
+/* Write all of that to a file of a snapshot, which the message calls @what. */
+int image_write(struct vmm *vmm, int fd, const void *bytes, size_t len, uint64_t offset, const char *what);
+
 /* Its descriptor. What is compressed tells its snapshot only when it is unpacked. */
 int image_open(struct vmm *vmm, const char *path, const struct snapshot *snapshot);
 bool image_is_zstd(int fd);

@@ -65,7 +65,7 @@ void vmm_init(struct vmm *vmm)
 		.control.listening = -1,
 		.wake = -1,
 		.console = { .out = STDOUT_FILENO, .done = true },
-		.start_ms = vmm_now_ms(),
+		.start_ms = now_ms(),
 	};
 	pthread_mutex_init(&vmm->lock, NULL);
 	pthread_mutex_init(&vmm->serial.lock, NULL);
@@ -192,7 +192,7 @@ static void serve_console(struct vmm *vmm, int signals)
 		{ .fd = vmm->wake, .events = POLLIN },
 		{ .fd = signals, .events = POLLIN },
 	};
-	double end = vmm_now_ms() + GRACE_MS, left = GRACE_MS;
+	double end = now_ms() + GRACE_MS, left = GRACE_MS;
 	uint64_t count;
 
 	console_close(vmm);
@@ -204,7 +204,7 @@ static void serve_console(struct vmm *vmm, int signals)
 			take_signal(vmm, signals);
 			return;
 		}
-		left = end - vmm_now_ms();
+		left = end - now_ms();
 	}
 }
 

@@ -23,6 +23,4 @@ bool vmm_is_over(struct vmm *vmm);
 /* The main thread has something to look at. */
 void vmm_wake(struct vmm *vmm);
 
-double vmm_now_ms(void);
-
 #endif

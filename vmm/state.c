@@ -463,23 +463,6 @@ static int save_all(struct vmm *vmm, FILE *to)
 	return 0;
 }
 
-static int write_all(int fd, const void *bytes, size_t len)
-{
-	const uint8_t *at = bytes;
-
-	while (len) {
-		ssize_t n = write(fd, at, len);
-
-		if (n < 0 && errno != EINTR)
-			return -1;
-		if (n > 0) {
-			at += n;
-			len -= n;
-		}
-	}
-	return 0;
-}
-
 int state_save(struct vmm *vmm, int fd, const struct snapshot *snapshot)
 {
 	struct state_header header = {
@@ -501,8 +484,10 @@ int state_save(struct vmm *vmm, int fd, const struct snapshot *snapshot)
 		ret = vmm_fail(vmm, "out of memory");
 	header.size = sizeof(header) + size;
 	header.checksum = checksum(&header, bytes, size);
-	if (!ret && (write_all(fd, &header, sizeof(header)) || write_all(fd, bytes, size)))
-		ret = vmm_fail(vmm, "cannot write the state: %m");
+	if (!ret)
+		ret = image_write(vmm, fd, &header, sizeof(header), 0, "the state");
+	if (!ret)
+		ret = image_write(vmm, fd, bytes, size, sizeof(header), "the state");
 	free(bytes);
 	return ret;
 }

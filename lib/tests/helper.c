@@ -15,7 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-const char *const kind_name[] = {
+static const char *const kind_name[] = {
 	[MEMFD] = "memfd",
 	[GUEST_MEMFD] = "guest_memfd",
 	[GUEST_MEMFD_MMAP] = "guest_memfd without WRITE",
@@ -25,6 +25,8 @@ const char *const kind_name[] = {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static void *memory[1024];
 static int fds[8192], nr_memory, nr_fds;
+static pid_t writers[64];
+static int nr_writers;
 
 static void *own_memory(void *mem)
 {
@@ -62,16 +64,18 @@ int make_vm(void)
 
 static uint64_t supported_flags(void)
 {
-	int vm = make_vm(), flags;
+	static int flags = -1;
+	int vm = flags < 0 ? make_vm() : -1;
 
-	if (vm < 0)
-		return 0;
-	flags = ioctl(vm, KVM_CHECK_EXTENSION, 244L);
-	close(vm);
+	if (vm >= 0) {
+		flags = ioctl(vm, KVM_CHECK_EXTENSION, 244L);
+		close(vm);
+	}
 	return flags < 0 ? 0 : flags;
 }
 
-const char *kind_lacks(enum kind kind)
+/* NULL if this machine can make one, else why not. */
+static const char *kind_lacks(enum kind kind)
 {
 	if (kind == MEMFD)
 		return NULL;
@@ -192,6 +196,11 @@ EXPORT ssize_t pwrite(int fd, const void *from, size_t size, off_t offset)
 	return n;
 }
 
+void reap(pid_t pid)
+{
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
 static int fds_before, mappings_before;
 
 struct gmem_context *begin(void)
@@ -199,7 +208,7 @@ struct gmem_context *begin(void)
 	struct gmem_context *g;
 
 	quirks = (struct quirks) { 0 };
-	nr_memory = nr_fds = 0;		/* of a test that failed: they stay */
+	nr_memory = nr_fds = nr_writers = 0;	/* of a test that failed: they stay */
 	fds_before = count_fds();
 	mappings_before = count_mappings();
 	assert_int_equal(gmem_context_new(&g), 0);
@@ -214,6 +223,8 @@ void end(struct gmem_context *g)
 		free(memory[--nr_memory]);
 	while (nr_fds)
 		close(fds[--nr_fds]);
+	while (nr_writers)
+		reap(writers[--nr_writers]);
 	assert_int_equal(count_fds(), fds_before);
 	assert_int_equal(count_mappings(), mappings_before);
 }
@@ -280,15 +291,16 @@ uint64_t populated_pages(struct gmem_context *g, int fd)
 	return sum / sysconf(_SC_PAGESIZE);
 }
 
-int make_pipe(const char *bytes, size_t size, size_t piece, pid_t *writer)
+int make_pipe(const char *bytes, size_t size, size_t piece)
 {
+	pid_t writer;
 	int ends[2];
 	ssize_t n;
 
 	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
-	*writer = fork();
-	assert_true(*writer >= 0);
-	if (!*writer) {
+	writer = fork();
+	assert_true(writer >= 0 && nr_writers < (int)(sizeof(writers) / sizeof(writers[0])));
+	if (!writer) {
 		close(ends[0]);
 		for (; size; bytes += n, size -= n) {
 			n = write(ends[1], bytes, size < piece ? size : piece);
@@ -298,12 +310,8 @@ int make_pipe(const char *bytes, size_t size, size_t piece, pid_t *writer)
 		_exit(0);
 	}
 	close(ends[1]);
+	writers[nr_writers++] = writer;
 	return own_fd(ends[0]);
-}
-
-void reap(pid_t pid)
-{
-	assert_int_equal(waitpid(pid, NULL, 0), pid);
 }
 
 bool built_with(const char *what)
@@ -320,25 +328,50 @@ bool built_with(const char *what)
 	return with;
 }
 
-bool must_refuse(const struct param *p)
+bool refuses(enum kind kind, enum gmem_method method)
+{
+	if (method == GMEM_METHOD_IO_URING && !built_with("io_uring"))
+		return true;
+	return (method == GMEM_METHOD_WRITE || method == GMEM_METHOD_SENDFILE) && !kind_writes(kind);
+}
+
+struct gmem_context *begin_by(const struct param *p)
 {
 	const char *why = kind_lacks(p->kind);
+	struct gmem_context *g;
 
 	if (why) {
 		print_message("%s: %s\n", kind_name[p->kind], why);
 		skip();
 	}
-	if (p->method == GMEM_METHOD_IO_URING && !built_with("io_uring"))
-		return true;
-	return (p->method == GMEM_METHOD_WRITE || p->method == GMEM_METHOD_SENDFILE) &&
-	       !kind_writes(p->kind);
+	g = begin();
+	assert_ok(g, gmem_set_method(g, p->method));
+	return g;
 }
 
-struct gmem_context *begin_by(const struct param *p)
-{
-	struct gmem_context *g = must_refuse(p) ? NULL : begin();
+#define MAX_TESTS	512
 
-	if (g)
-		assert_ok(g, gmem_set_method(g, p->method));
-	return g;
+static struct CMUnitTest tests[MAX_TESTS];
+static struct param params[MAX_TESTS];
+static size_t nr_tests;
+
+void add_test(const char *name, CMUnitTestFunction fn, enum kind kind, enum gmem_method method)
+{
+	char *text;
+
+	assert_true(nr_tests < MAX_TESTS);
+	params[nr_tests] = (struct param) { kind, method };
+	if (asprintf(&text, "%s: %s: %s", name, kind_name[kind], gmem_method_name(method)) < 0)
+		abort();
+	tests[nr_tests] = (struct CMUnitTest) { text, fn, NULL, NULL, &params[nr_tests] };
+	nr_tests++;
+}
+
+int run_all(const char *program)
+{
+	int status = _cmocka_run_group_tests(program, tests, nr_tests, NULL, NULL);
+
+	while (nr_tests)
+		free((char *)tests[--nr_tests].name);
+	return status;
 }

@@ -26,11 +26,6 @@
  */
 enum kind { MEMFD, GUEST_MEMFD, GUEST_MEMFD_MMAP, NR_KINDS };
 
-extern const char *const kind_name[];
-
-/* NULL if this machine can make one, else why not. */
-const char *kind_lacks(enum kind kind);
-
 /* Does it take write()? */
 bool kind_writes(enum kind kind);
 
@@ -100,8 +95,8 @@ void assert_target(int fd, uint64_t offset, const char *bytes, size_t size);
 /* How many pages of it are populated. */
 uint64_t populated_pages(struct gmem_context *g, int fd);
 
-/* A pipe that another process writes @size bytes to, in pieces of @piece. */
-int make_pipe(const char *bytes, size_t size, size_t piece, pid_t *writer);
+/* A pipe that another process writes @size bytes to, in pieces of @piece; end() waits for it. */
+int make_pipe(const char *bytes, size_t size, size_t piece);
 void reap(pid_t pid);
 
 /* The parameter of a test: which kind, which method. */
@@ -110,13 +105,14 @@ struct param {
 	enum gmem_method method;
 };
 
-/* As begin(), with p's method; NULL if the target cannot do that. */
+/* As begin(), with p's method; skip if the machine lacks the kind. */
 struct gmem_context *begin_by(const struct param *p);
 
-/*
- * Skip if the machine lacks the kind; true if the target cannot do the method,
- * which the test should see refused.
- */
-bool must_refuse(const struct param *p);
+/* The target cannot do the method: some tests see that refused, the others are not added. */
+bool refuses(enum kind kind, enum gmem_method method);
+
+/* One more test, whose state is a struct param; then run all of them. */
+void add_test(const char *name, CMUnitTestFunction fn, enum kind kind, enum gmem_method method);
+int run_all(const char *program);
 
 #endif /* HELPER_H */

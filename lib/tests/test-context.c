@@ -156,17 +156,10 @@ static void test_probe(void **state)
 
 static void test_create(void **state)
 {
-	struct gmem_context *g = begin();
+	struct gmem_context *g = begin_by(*state);
 	int vm = make_vm(), fd;
 	uint64_t size = 0;
 
-	(void)state;
-	if (kind_lacks(GUEST_MEMFD)) {
-		close(vm);
-		gmem_context_free(g);
-		print_message("%s\n", kind_lacks(GUEST_MEMFD));
-		skip();
-	}
 	assert_fails(g, gmem_create(g, vm, page, 1ULL << 63, 0), -EINVAL, "0x8000000000000000");
 
 	fd = gmem_create(g, vm, 3 * page, GMEM_FLAG_MMAP, GMEM_FLAG_INIT_SHARED | 1ULL << 63);
@@ -200,15 +193,11 @@ static void test_examine(void **state)
 static void test_populated(void **state)
 {
 	const struct param *p = *state;
-	struct gmem_context *g;
+	struct gmem_context *g = begin_by(p);
+	char *bytes = make_bytes(3 * page, 1);
+	int fd = quirks.watched = make_target(p->kind, 64 * MIB);
 	struct gmem_range range;
-	char *bytes;
-	int fd;
 
-	must_refuse(p);
-	g = begin();
-	bytes = make_bytes(3 * page, 1);
-	fd = quirks.watched = make_target(p->kind, 64 * MIB);
 	gmem_cancel(g);
 	assert_fails(g, gmem_next_populated(g, fd, 0, &range), -ECANCELED, "cancelled");
 	assert_fails(g, gmem_next_populated(g, fd, 0, &range), -ENXIO, "nothing");
@@ -334,20 +323,17 @@ static void test_order_file(void **state)
 
 int main(void)
 {
-	static struct param params[NR_KINDS] = { { .kind = MEMFD }, { .kind = GUEST_MEMFD }, { .kind = GUEST_MEMFD_MMAP } };
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_failures),
-		cmocka_unit_test(test_method_names),
-		cmocka_unit_test(test_probe),
-		cmocka_unit_test(test_create),
-		cmocka_unit_test(test_examine),
-		{ "test_populated: memfd", test_populated, NULL, NULL, &params[0] },
-		{ "test_populated: guest_memfd", test_populated, NULL, NULL, &params[1] },
-		{ "test_populated: guest_memfd without WRITE", test_populated, NULL, NULL, &params[2] },
-		cmocka_unit_test(test_hugetlb),
-		cmocka_unit_test(test_order_file),
-	};
+	enum kind kind;
 
 	page = sysconf(_SC_PAGESIZE);
-	return cmocka_run_group_tests_name("context", tests, NULL, NULL);
+	add_test("failures", test_failures, MEMFD, GMEM_METHOD_AUTO);
+	add_test("method names", test_method_names, MEMFD, GMEM_METHOD_AUTO);
+	add_test("probe", test_probe, MEMFD, GMEM_METHOD_AUTO);
+	add_test("create", test_create, GUEST_MEMFD, GMEM_METHOD_AUTO);
+	add_test("examine", test_examine, MEMFD, GMEM_METHOD_AUTO);
+	for (kind = 0; kind < NR_KINDS; kind++)
+		add_test("populated", test_populated, kind, GMEM_METHOD_AUTO);
+	add_test("huge pages", test_hugetlb, MEMFD, GMEM_METHOD_AUTO);
+	add_test("order file", test_order_file, MEMFD, GMEM_METHOD_AUTO);
+	return run_all("context");
 }

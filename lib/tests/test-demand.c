@@ -18,8 +18,6 @@
 #define PAGES		(SIZE / PAGE)
 #define GUESTS		4
 
-static struct param kinds[NR_KINDS] = { { .kind = MEMFD }, { .kind = GUEST_MEMFD }, { .kind = GUEST_MEMFD_MMAP } };
-
 /* What gmem_demand_new() is to call. */
 struct told {
 	pthread_mutex_t lock;
@@ -56,8 +54,7 @@ static void set_up(struct fixture *f, const struct param *p)
 {
 	memset(f, 0, sizeof(*f));
 	pthread_mutex_init(&f->told.lock, NULL);
-	must_refuse(p);
-	f->g = begin();
+	f->g = begin_by(p);
 	f->bytes = make_bytes(SIZE, 7);
 	f->source = make_file(f->bytes, SIZE);
 	f->target = make_target(p->kind, SIZE);
@@ -77,7 +74,7 @@ static void run(struct fixture *f)
 		fail_msg("%d: %s", err, gmem_demand_error(f->demand));
 }
 
-static void refuses(struct fixture *f, int is, int should, const char *text)
+static void demand_fails(struct fixture *f, int is, int should, const char *text)
 {
 	assert_int_equal(is, should);
 	if (!strstr(gmem_demand_error(f->demand), text))
@@ -133,7 +130,7 @@ static void test_faults_first(void **state)
 	assert_int_equal(gmem_demand_fault(f.demand, 5 * GRANULE, GRANULE), 0);
 	assert_int_equal(f.told.n, 3);
 	assert_target(f.target, 8 * GRANULE, f.bytes + 8 * GRANULE, 2 * GRANULE);
-	refuses(&f, gmem_demand_fault(f.demand, SIZE, 1), -EINVAL, "1 bytes at 0x400000");
+	demand_fails(&f, gmem_demand_fault(f.demand, SIZE, 1), -EINVAL, "1 bytes at 0x400000");
 	assert_int_equal(gmem_demand_fault(f.demand, 0, 0), -EINVAL);
 
 	run(&f);
@@ -275,7 +272,7 @@ static void test_source_shrinks(void **state)
 	start(&f);
 	assert_int_equal(gmem_demand_fault(f.demand, 0, 1), 0);
 	assert_int_equal(ftruncate(f.source, SIZE / 2), 0);
-	refuses(&f, gmem_demand_fault(f.demand, SIZE - 1, 1), -ENODATA, "shrank");
+	demand_fails(&f, gmem_demand_fault(f.demand, SIZE - 1, 1), -ENODATA, "shrank");
 	assert_int_equal(gmem_demand_run(f.demand), -ENODATA);
 	assert_int_equal(gmem_demand_stats(f.demand)->up_to, SIZE / 2);
 	assert_target(f.target, 0, f.bytes, SIZE / 2);
@@ -291,11 +288,11 @@ static void test_source_fails(void **state)
 	start(&f);
 	quirks.bad_from = SIZE / 2 + 1;
 	assert_int_equal(gmem_demand_fault(f.demand, GRANULE, 1), 0);
-	refuses(&f, gmem_demand_run(f.demand), -EIO, "0x200000");
+	demand_fails(&f, gmem_demand_run(f.demand), -EIO, "0x200000");
 	/* What made it fail stays its message, whatever is asked for in between. */
 	assert_int_equal(gmem_demand_fault(f.demand, SIZE, 1), -EINVAL);
 	assert_int_equal(gmem_demand_fault(f.demand, SIZE, 1), -EINVAL);
-	refuses(&f, gmem_demand_fault(f.demand, SIZE - 1, 1), -EIO, "0x200000");
+	demand_fails(&f, gmem_demand_fault(f.demand, SIZE - 1, 1), -EIO, "0x200000");
 	assert_int_equal(gmem_demand_fault(f.demand, 0, 1), 0);
 	assert_int_equal(gmem_demand_stats(f.demand)->up_to, SIZE / 2);
 	assert_target(f.target, 0, f.bytes, SIZE / 2);
@@ -350,7 +347,7 @@ static void test_caller_fails(void **state)
 	f.told.err = -EPERM;
 	f.told.err_at = 2;
 	start(&f);
-	refuses(&f, gmem_demand_run(f.demand), -EPERM, "0x8000");
+	demand_fails(&f, gmem_demand_run(f.demand), -EPERM, "0x8000");
 	assert_int_equal(gmem_demand_fault(f.demand, 2 * GRANULE, 1), -EPERM);
 	assert_int_equal(gmem_demand_fault(f.demand, GRANULE, 1), 0);
 	assert_int_equal(gmem_demand_stats(f.demand)->up_to, 2 * GRANULE);
@@ -373,7 +370,7 @@ static void test_cancel(void **state)
 	set_up(&f, *state);
 	gmem_set_progress(f.g, cancel, &f);
 	start(&f);
-	refuses(&f, gmem_demand_run(f.demand), -ECANCELED, "cancelled");
+	demand_fails(&f, gmem_demand_run(f.demand), -ECANCELED, "cancelled");
 	assert_true(f.told.n < GRANULES);
 	assert_int_equal(gmem_demand_fault(f.demand, SIZE - 1, 1), 0);
 	assert_target(f.target, SIZE - GRANULE, f.bytes + SIZE - GRANULE, GRANULE);
@@ -422,28 +419,25 @@ static void test_refused(void **state)
 	tear_down(&f);
 }
 
-#define TEST(name, kind) \
-	{ #name ", " #kind, test_ ## name, NULL, NULL, &kinds[kind] }
-#define TESTS(name)	TEST(name, MEMFD), TEST(name, GUEST_MEMFD), TEST(name, GUEST_MEMFD_MMAP)
-
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		TESTS(background),
-		TESTS(faults_first),
-		TESTS(racing_guests),
-		TESTS(order),
-		TESTS(zeros),
-		TESTS(sparse_source),
-		TESTS(source_shrinks),
-		TESTS(source_fails),
-		TESTS(verify),
-		TEST(no_overwrite, GUEST_MEMFD),
-		TESTS(caller_fails),
-		TESTS(cancel),
-		TESTS(large_granule),
-		TESTS(refused),
-	};
+	enum kind kind;
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	for (kind = 0; kind < NR_KINDS; kind++) {
+		add_test("background", test_background, kind, GMEM_METHOD_AUTO);
+		add_test("faults first", test_faults_first, kind, GMEM_METHOD_AUTO);
+		add_test("racing guests", test_racing_guests, kind, GMEM_METHOD_AUTO);
+		add_test("order", test_order, kind, GMEM_METHOD_AUTO);
+		add_test("zeros", test_zeros, kind, GMEM_METHOD_AUTO);
+		add_test("sparse source", test_sparse_source, kind, GMEM_METHOD_AUTO);
+		add_test("source shrinks", test_source_shrinks, kind, GMEM_METHOD_AUTO);
+		add_test("source fails", test_source_fails, kind, GMEM_METHOD_AUTO);
+		add_test("verify", test_verify, kind, GMEM_METHOD_AUTO);
+		add_test("caller fails", test_caller_fails, kind, GMEM_METHOD_AUTO);
+		add_test("cancel", test_cancel, kind, GMEM_METHOD_AUTO);
+		add_test("large granule", test_large_granule, kind, GMEM_METHOD_AUTO);
+		add_test("refused", test_refused, kind, GMEM_METHOD_AUTO);
+	}
+	add_test("no overwriting", test_no_overwrite, GUEST_MEMFD, GMEM_METHOD_AUTO);
+	return run_all("demand");
 }

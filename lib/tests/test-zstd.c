@@ -62,14 +62,12 @@ static void expect(const struct param *p, struct image *image, const char *bytes
 		   unsigned int threads)
 {
 	struct image copy = { 0 };
-	struct gmem_context *g = begin();
+	struct gmem_context *g = begin_by(p);
 	int fd = make_target(p->kind, 2 * MIB), source;
-	pid_t writer;
 
 	add_bytes(&copy, image->bytes, image->size);
 	source = image_file(image);
 	lseek(source, 3, SEEK_SET);	/* a file is read from its start */
-	assert_ok(g, gmem_set_method(g, p->method));
 	gmem_set_threads(g, 3);
 	gmem_set_verify(g, true);
 	assert_ok(g, gmem_populate_zstd(g, fd, page, source, GMEM_ALL));
@@ -81,25 +79,20 @@ static void expect(const struct param *p, struct image *image, const char *bytes
 	/* The same from a pipe. */
 	gmem_set_verify(g, false);
 	fd = make_target(p->kind, 2 * MIB);
-	source = make_pipe(copy.bytes, copy.size, 1000, &writer);
+	source = make_pipe(copy.bytes, copy.size, 1000);
 	assert_ok(g, gmem_populate_zstd(g, fd, page, source, threads % 2 ? size : GMEM_ALL));
 	assert_target(fd, page, bytes, size);
-	close(source);
-	reap(writer);
-	free(copy.bytes);
 	end(g);
+	free(copy.bytes);
 }
 
 static void test_frames(void **state)
 {
 	const struct param *p = *state;
 	struct image image = { 0 };
-	char *bytes;
+	char *bytes = make_bytes(9 * CHUNK, 1);
 	size_t i;
 
-	if (must_refuse(p))
-		return;
-	bytes = make_bytes(9 * CHUNK, 1);
 	memset(bytes + CHUNK, 0, 3 * CHUNK + page);	/* something to compress */
 	memset(bytes + 6 * CHUNK, 'x', CHUNK);
 
@@ -173,14 +166,11 @@ static void test_size(void **state)
 static void test_cut_off(void **state)
 {
 	const struct param *p = *state;
-	char *bytes, *copy;
-	size_t size, cut;
 	struct gmem_context *g = begin_by(p);
+	char *bytes = make_bytes(5 * CHUNK, 1), *copy;
+	size_t size, cut;
 	int fd, source, many;
 
-	if (!g)
-		return;
-	bytes = make_bytes(5 * CHUNK, 1);
 	memset(bytes + CHUNK, 0, CHUNK);
 	for (many = 0; many < 2; many++) {
 		struct image image = { 0 };
@@ -210,16 +200,11 @@ static void test_damaged(void **state)
 {
 	const struct param *p = *state;
 	struct image image = { 0 };
-	char *bytes, garbage;
 	struct gmem_context *g = begin_by(p);
-	int fd, source, err, i;
+	char *bytes = make_bytes(8 * CHUNK + 1, 1), garbage;
+	int source, err, i, fd = make_target(p->kind, MIB);
 
-	if (!g)
-		return;
-	bytes = make_bytes(8 * CHUNK + 1, 1);
 	memset(bytes, 'a', CHUNK);
-	fd = make_target(p->kind, MIB);
-
 	source = make_file(bytes, CHUNK);
 	assert_fails(g, gmem_populate_zstd(g, fd, 0, source, GMEM_ALL), -EBADMSG, "no zstd image");
 
@@ -262,12 +247,9 @@ static void test_too_large(void **state)
 	const struct param *p = *state;
 	struct image image = { 0 };
 	struct gmem_context *g = begin_by(p);
-	char *bytes;
+	char *bytes = make_bytes(4 * CHUNK, 1);
 	int fd, source, tells, frames, i;
 
-	if (!g)
-		return;
-	bytes = make_bytes(4 * CHUNK, 1);
 	for (tells = 0; tells < 2; tells++) {
 		for (frames = 1; frames <= 4; frames += 3) {
 			for (i = 0; i < frames; i++)
@@ -295,12 +277,9 @@ static void test_pad(void **state)
 	size_t size = 3 * CHUNK + 17;
 	struct image image = { 0 };
 	struct gmem_context *g = begin_by(p);
-	char *bytes;
+	char *bytes = make_bytes(size, 1);
 	int fd, source, frames;
 
-	if (!g)
-		return;
-	bytes = make_bytes(size, 1);
 	for (frames = 1; frames <= 2; frames++) {
 		fd = make_target(p->kind, MIB);
 		gmem_set_pad(g, false);
@@ -323,12 +302,9 @@ static void test_order(void **state)
 	const struct param *p = *state;
 	struct image image = { 0 };
 	struct gmem_context *g = begin_by(p);
-	char *bytes;
+	char *bytes = make_bytes(8 * CHUNK, 1);
 	int fd, source, i;
 
-	if (!g)
-		return;
-	bytes = make_bytes(8 * CHUNK, 1);
 	for (i = 0; i < 8; i++)
 		add_frame(&image, bytes + i * CHUNK, CHUNK, true);
 	source = make_file(image.bytes, image.size);
@@ -362,31 +338,25 @@ static void test_methods(void **state)
 	end(g);
 }
 
-#define TEST(name, fn) \
-	{ name ": memfd", fn, NULL, NULL, &params[0] }, \
-	{ name ": memfd: mmap", fn, NULL, NULL, &params[1] }, \
-	{ name ": guest_memfd", fn, NULL, NULL, &params[2] }, \
-	{ name ": guest_memfd without WRITE", fn, NULL, NULL, &params[3] }
-
 int main(void)
 {
-	static struct param params[] = {
-		{ MEMFD, GMEM_METHOD_AUTO },
-		{ MEMFD, GMEM_METHOD_MMAP },
-		{ GUEST_MEMFD, GMEM_METHOD_AUTO },
-		{ GUEST_MEMFD_MMAP, GMEM_METHOD_AUTO },
-	};
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_size),
-		cmocka_unit_test(test_methods),
-		TEST("frames", test_frames),
-		TEST("cut off", test_cut_off),
-		TEST("damaged", test_damaged),
-		TEST("too large", test_too_large),
-		TEST("padding", test_pad),
-		TEST("order", test_order),
-	};
+	enum gmem_method method;
+	enum kind kind;
 
 	page = sysconf(_SC_PAGESIZE);
-	return cmocka_run_group_tests_name("zstd", tests, NULL, NULL);
+	add_test("size", test_size, MEMFD, GMEM_METHOD_AUTO);
+	add_test("methods", test_methods, MEMFD, GMEM_METHOD_AUTO);
+	for (kind = 0; kind < NR_KINDS; kind++) {
+		for (method = GMEM_METHOD_AUTO; method <= GMEM_METHOD_MMAP; method++) {
+			if (refuses(kind, method))
+				continue;
+			add_test("frames", test_frames, kind, method);
+			add_test("cut off", test_cut_off, kind, method);
+			add_test("damaged", test_damaged, kind, method);
+			add_test("too large", test_too_large, kind, method);
+			add_test("padding", test_pad, kind, method);
+			add_test("order", test_order, kind, method);
+		}
+	}
+	return run_all("zstd");
 }

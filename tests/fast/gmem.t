@@ -57,18 +57,13 @@ sys.exit(not eval(sys.argv[1]))' "$expression" "$said" 2>"$work/err"; then
 
 # Help, which fits a screen.
 commands=$("$gmem" --complete | cut -f 1 | grep -v '^-' | grep -vx help)
+fits_a_screen() { "$gmem" "$@" --help | tee "$work/help" && grep -q "^Usage: gmem" "$work/help" && (($(wc -l <"$work/help") <= 24 && $(wc -L <"$work/help") <= 90)); }
 for command in '' $commands; do
-	lines=$("$gmem" ${command:+"$command"} --help | tee "$work/help" | wc -l)
-	width=$(wc -L <"$work/help")
-	if grep -q "^Usage: gmem" "$work/help" && ((lines <= 24 && width <= 90)); then
-		ok "gmem $command --help fits a screen"
-	else
-		not_ok "gmem $command --help fits a screen" "$lines lines of up to $width columns"
-	fi
+	check "gmem $command --help fits a screen" fits_a_screen ${command:+"$command"}
 done
 letters() { for command in $commands; do "$gmem" "$command" --help | sed -nE 's/^  (-.), (--[a-z-]+).*/\1 \2/p'; done | sort -u; }
 check_silent "one letter has one meaning" uniq -d <(letters | cut -d ' ' -f 1)
-if "$gmem" 2>"$work/err"; then not_ok "gmem alone is wrong"; else check "gmem alone tells how to use it" grep -q "^Usage: gmem" "$work/err"; fi
+says "gmem alone tells how to use it" 2 "^Usage: gmem" "$gmem"
 fails 2 "no such command: nonsense" nonsense
 fails 2 "no such option: --nonsense" --nonsense
 
@@ -177,21 +172,12 @@ else
 	(printf '\x50\x2a\x4d\x18\x04\x00\x00\x00abcd' && cat "$image.zst") >"$work/pzstd"
 	json "r['ok'] and r['format'] == 'zstd' and r['bytes'] == 45 << 20 and r['verified']" load --json --verify "$work/pzstd"
 	prints "12 KiB populated" load --pad --format raw "$work/other"
-	if said=$( (printf Q && sleep 0.3 && printf 'FI\xfb' && cat "$work/odd") | "$gmem" load --pad -s 1M - 2>&1); then
-		not_ok "what comes in a pipe is looked at" "$said"
-	elif [[ $said == *qcow2* ]]; then
-		ok "what comes in a pipe is looked at"
-	else
-		not_ok "what comes in a pipe is looked at" "$said"
-	fi
+	piecemeal() { (printf Q && sleep 0.3 && printf 'FI\xfb' && cat "$work/odd") | "$gmem" load --pad -s 1M -; }
+	says "what comes in a pipe is looked at" 1 qcow2 piecemeal
 	check "zstd in a pipe" sh -c "'$gmem' load -q --verify -s 64M - <'$image.zst' && cat '$work/pzstd' | '$gmem' load -q -s 64M -"
 	for args in '' '--method io_uring' '--verify'; do
 		# shellcheck disable=SC2086 # words
-		if said=$("$gmem" load $args -s 64M - <"$image" 2>&1) && [[ $said == *"-: 45 MiB populated"* ]]; then
-			ok "gmem load $args -: stdin"
-		else
-			not_ok "gmem load $args -: stdin" "$said"
-		fi
+		says "gmem load $args -: stdin" 0 "-: 45 MiB populated" "$gmem" load $args -s 64M - <"$image"
 	done
 	check "gmem load --format zstd -: stdin" sh -c "zstdcat '$image.zst' | zstd | '$gmem' load --format zstd -s 64M -"
 	printf '0x2800000 0x100000\n0 4096\n' >"$work/order"
@@ -201,31 +187,28 @@ else
 
 	# Interrupted, it says how far it came.
 	mkfifo "$work/fifo"
-	(head -c 8K /dev/zero && exec sleep 60) >"$work/fifo" &
-	sleeper=$!
-	env --default-signal=INT "$gmem" load -s 1M "$work/fifo" 2>"$work/err" &
-	loader=$!
-	for ((i = 0; i < 300; i++)); do
-		[[ $(cat "/proc/$loader/wchan" 2>/dev/null) != *poll* ]] || break
-		sleep 0.1
-	done
-	kill -INT "$loader" || true
-	status=0
-	wait "$loader" || status=$?
-	kill "$sleeper"
-	if [[ $status == 1 && $(<"$work/err") == *"cancelled (all below 0 of guest memory is done)"* ]]; then
-		ok "gmem load is interrupted by ^C"
-	else
-		not_ok "gmem load is interrupted by ^C" "status $status: $(<"$work/err")"
-	fi
+	interrupted() {
+		local sleeper loader status=0
+		(head -c 8K /dev/zero && exec sleep 60) >"$work/fifo" &
+		sleeper=$!
+		env --default-signal=INT "$gmem" load -s 1M "$work/fifo" &
+		loader=$!
+		for ((i = 0; i < 300; i++)); do
+			[[ $(cat "/proc/$loader/wchan" 2>/dev/null) != *poll* ]] || break
+			sleep 0.1
+		done
+		kill -INT "$loader"
+		wait "$loader" || status=$?
+		kill "$sleeper"
+		return "$status"
+	}
+	says "gmem load is interrupted by ^C" 1 'cancelled \(all below 0 of guest memory is done\)' interrupted
 
 	prints "11 pages populated" exec -s 1M -- sh -c "head -c 44K /dev/urandom >'$work/x'; '$gmem' load --quiet --fd \$GMEM_FD '$work/x'"
 	prints "11 pages populated" exec -s 1M -- "$gmem" load -q --fd {} "$work/x"
 	json "r['command'] == 'exec' and r['ok'] and r['error'] is None and r['status'] == 3" exec --json -s 1M -- sh -c 'echo mine; exit 3'
 	json "r['status'] == 0 and r['populated'] == 11 * 4096 and r['size'] == 1 << 20" exec --json -s 1M -- "$gmem" load -q --fd {} "$work/x"
-	status=0
-	"$gmem" exec -q -s 1M -- sh -c 'exit 42' 2>"$work/err" || status=$?
-	if [[ $status == 42 ]]; then ok "gmem exec returns the command's status"; else not_ok "gmem exec returns the command's status" "$status"; fi
+	says "gmem exec returns the command's status" 42 '' "$gmem" exec -q -s 1M -- sh -c 'exit 42'
 	fails 127 "no-such-command: No such file" exec -q -s 1M no-such-command
 	fails 126 "/etc/passwd: Permission denied" exec -q -s 1M /etc/passwd
 	json "r == { 'command': 'exec', 'ok': False, 'error': 'no-such-command: No such file or directory' }" exec --json -s 1M no-such-command
@@ -239,10 +222,8 @@ fi
 on_terminal() { TERM=xterm script -qec "$1" /dev/null </dev/null 2>&1; }
 slow="(for i in 1 2 3; do head -c 1M /dev/zero; sleep 1; done) | '$gmem' load -s 3M -"
 if "$gmem" probe -q 2>/dev/null; then
-	said=$(on_terminal "$slow") || true
-	if [[ $said == *"populating 2 MiB"*"3 MiB populated"* ]]; then ok "a progress bar"; else not_ok "a progress bar" "$said"; fi
-	said=$(on_terminal "$slow --quiet") || true
-	if [[ -z $said ]]; then ok "no progress bar with --quiet"; else not_ok "no progress bar with --quiet" "$said"; fi
+	says "a progress bar" 0 'populating 2 MiB.*3 MiB populated' on_terminal "$slow"
+	check_silent "no progress bar with --quiet" on_terminal "$slow --quiet"
 	said=$(on_terminal "($slow) 2>&1 | cat") || true
 	if [[ $said != *populating* ]]; then ok "no progress bar in a file"; else not_ok "no progress bar in a file" "$said"; fi
 	fails 1 "larger than the 1048576 bytes" load -s 1M /dev/zero
@@ -291,38 +272,40 @@ END
 
 # The manual.
 formatted() { MANWIDTH=80 man --warnings -l -Tutf8 -Z --no-subpages "$1" 2>&1 >/dev/null </dev/null; }
-for page in man/*.[1-9]; do
-	check_silent "man: ${page#man/}" formatted "$page"
+for page in build/user/man/*.[1-9]; do
+	check_silent "man: ${page##*/}" formatted "$page"
 done
-check_silent "mandoc -T lint" mandoc -T lint -W warning man/*.[1-9]
-missing=''
-for command in $commands; do
-	for option in $("$gmem" "$command" --complete | cut -f 1 | sed 's/^--//'); do
-		[[ $option == help ]] || grep -q -- "\\\\-\\\\-${option//-/\\\\-}" "man/gmem-$command.1" man/gmem.1 || missing+=" $command --$option"
+check_silent "mandoc -T lint" mandoc -T lint -W warning build/user/man/*.[1-9]
+options_missing() {
+	for command in $commands; do
+		for option in $("$gmem" "$command" --complete | cut -f 1 | sed 's/^--//'); do
+			[[ $option == help ]] || grep -q -- "\\\\-\\\\-${option//-/\\\\-}" "man/gmem-$command.1" man/gmem.1 || echo "$command --$option"
+		done
 	done
-done
-if [[ -z $missing ]]; then ok "every option is in its manual page"; else not_ok "every option is in its manual page" "$missing"; fi
-missing=''
+}
+check_silent "every option is in its manual page" options_missing
 members() { grep -oP 'json_\w+\("\K\w+' "cli/cmd-$1.c" | sort -u; }
-for command in $commands; do
-	for member in $(members "$command"); do
-		sed -n '/^\.SH JSON$/,/^\.SH [^J]/p' "man/gmem-$command.1" | grep -qw "$member" || missing+=" $command $member"
+members_missing() {
+	for command in $commands; do
+		for member in $(members "$command"); do
+			sed -n '/^\.SH JSON$/,/^\.SH [^J]/p' "man/gmem-$command.1" | grep -qw "$member" || echo "$command $member"
+		done
 	done
-done
-if [[ -z $missing ]]; then ok "every member of JSON is in its manual page"; else not_ok "every member of JSON is in its manual page" "$missing"; fi
-undocumented=''
-while read -r name; do
-	grep -qE "'$name'" man/meson.build || [[ -f man/$name.3 ]] || undocumented+=" $name"
-done < <(sed -n 's/^\t\(gmem_.*\);/\1/p' lib/libgmem.map)
-if [[ -z $undocumented ]]; then ok "every function has a manual page"; else not_ok "every function has a manual page" "$undocumented"; fi
+}
+check_silent "every member of JSON is in its manual page" members_missing
+sed -n 's/^\t\(gmem_.*\);/\1/p' lib/libgmem.map | sort >"$work/map"
+functions_missing() {
+	while read -r name; do
+		grep -qE "'$name'" man/meson.build || [[ -f man/$name.3 ]] || echo "$name"
+	done <"$work/map"
+}
+check_silent "every function has a manual page" functions_missing
 
 # What is exported is what the header has.
 nm -D --defined-only build/user/lib/libgmem.so | awk '$2 == "T" { sub(/@.*/, "", $3); print $3 }' | sort >"$work/exported"
 grep -oE '\bgmem_[a-z_]+\(' lib/gmem.h | tr -d '(' | sort -u >"$work/declared"
 # Words with "(" in comments are manual pages.
-comm -13 "$work/exported" <(grep -vE '^gmem_(context|options|create|order|demand|populate)$|_fn$' "$work/declared") >"$work/more"
-if [[ -s $work/exported && ! -s $work/more ]]; then ok "all that gmem.h declares is exported"; else not_ok "all that gmem.h declares is exported" "$(<"$work/more")"; fi
-sed -n 's/^\t\(gmem_.*\);/\1/p' lib/libgmem.map | sort >"$work/map"
+check_silent "all that gmem.h declares is exported" comm -13 "$work/exported" <(grep -vE '^gmem_(context|options|create|order|demand|populate)$|_fn$' "$work/declared")
 check_silent "the symbol map is what is exported" diff "$work/map" "$work/exported"
 version=$(sed -n 's/^#define GMEM_VERSION\t\t*"\(.*\)"/\1/p' lib/gmem.h)
 check "the header's version is Debian's" grep -q "^gmem ($version)" debian/changelog

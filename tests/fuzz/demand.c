@@ -25,25 +25,6 @@ struct watch {
 	int refuse;		/* the callback's that many'th call; 0: none */
 };
 
-/* Pages of bytes, of zeros, and holes. */
-static void make_source(struct source *s, struct input *in)
-{
-	uint64_t pages = choose(in, MAX_PAGES) + 1;
-
-	memset(s->bytes, 0, sizeof(s->bytes));
-	s->size = pages * PAGE - (take(in, 1) & 1);
-	s->fd = make_memory(s->size);
-	for (uint64_t i = 0; i < pages; i++) {
-		uint8_t kind = take(in, 1);
-
-		if (kind < 0x40)
-			continue;
-		if (kind > 0x60)
-			memset(s->bytes + i * PAGE, kind, PAGE - 1);
-		MUST(pwrite(s->fd, s->bytes + i * PAGE, PAGE - 1, i * PAGE) == PAGE - 1);
-	}
-}
-
 static int on_populated(const struct gmem_range *range, void *arg)
 {
 	struct watch *w = arg;
@@ -122,7 +103,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 	struct gmem_demand *d;
 	struct gmem_context *g;
 
-	make_source(&source, &in);
+	source.size = (choose(&in, MAX_PAGES) + 1) * PAGE;
+	source.size -= take(&in, 1) & 1;
+	source.fd = make_pages(source.bytes, source.size, &in);
 	w.target = look_at(target, MAX_PAGES * PAGE);
 	w.length = form & 1 ? take(&in, 8) : choose(&in, MAX_PAGES + 2) * PAGE;
 	w.granule = form & 2 ? take(&in, 8) : choose(&in, 2 * MAX_PAGES) * PAGE;

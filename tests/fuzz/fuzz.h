@@ -69,6 +69,22 @@ static inline int make_memory(uint64_t size)
 	return fd;
 }
 
+/* An image of @size bytes in pages of bytes, of zeros, and holes; @bytes has what it reads as. */
+static inline int make_pages(uint8_t *bytes, uint64_t size, struct input *in)
+{
+	int fd = make_memory(size);
+
+	for (uint64_t at = 0; at < size; at += PAGE) {
+		uint64_t n = size - at < PAGE ? size - at : PAGE;
+		uint8_t kind = take(in, 1);
+
+		memset(bytes + at, kind > 0x60 ? kind : 0, n);
+		if (kind >= 0x40)
+			MUST(pwrite(fd, bytes + at, n, at) == (ssize_t)n);
+	}
+	return fd;
+}
+
 /* What it has, to be unmapped. */
 static inline uint8_t *look_at(int fd, uint64_t size)
 {

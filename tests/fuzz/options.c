@@ -117,7 +117,7 @@ static void check_replace(const char *text)
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
-	struct command_spec spec = { .synopsis = "", .about = "", .options = table };
+	struct command_spec spec = { .synopsis = "", .about = "", .options = table, .operands = MAX_WORDS };
 	char *words = malloc(size + 1), *argv[MAX_WORDS + 2] = { "fuzz" };
 	int argc = 1, operand;
 

@@ -26,27 +26,16 @@ struct plan {
 	uint8_t before[MEMORY];
 };
 
-/* Pages of bytes, of zeros, and holes; the last may be cut off. */
-static int make_image(struct plan *p, struct input *in)
+/* The last page may be cut off. */
+static int make_source(struct plan *p, struct input *in)
 {
 	uint64_t pages = choose(in, PAGES + 1);
 	int fd, ends[2];
 
-	memset(p->image, 0, sizeof(p->image));
 	p->size = pages * PAGE;
 	if (pages && take(in, 1) & 1)
 		p->size -= choose(in, PAGE);
-	fd = make_memory(p->size);
-	for (uint64_t i = 0; i * PAGE < p->size; i++) {
-		uint64_t n = p->size - i * PAGE < PAGE ? p->size - i * PAGE : PAGE;
-		uint8_t byte = take(in, 1);
-
-		if (byte < 0x40)
-			continue;
-		if (byte > 0x60)
-			memset(p->image + i * PAGE, byte, n);
-		MUST(pwrite(fd, p->image + i * PAGE, n, i * PAGE) == (ssize_t)n);
-	}
+	fd = make_pages(p->image, p->size, in);
 	if (p->kind != STREAM)
 		return fd;
 	close(fd);
@@ -152,7 +141,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 	p.was_there = form & 4;
 	p.offset = form & 8 ? take(&in, 8) : choose(&in, PAGES + 1) * PAGE;
 	p.from = form & 0x10 ? take(&in, 8) : take(&in, 2);
-	source = make_image(&p, &in);
+	source = make_source(&p, &in);
 	p.length = form & 0x20 ? take(&in, 8) : form & 0x40 ? take(&in, 3) : GMEM_ALL;
 	if (p.kind == BUFFER)
 		p.length = p.length < p.size ? p.length : p.size;

@@ -2,12 +2,9 @@
 /*
  * What a shell cannot do to gmem run, in the lab:
  *
- *   vmm-helper block SIGNAL COMMAND...   run it with that signal blocked
- *   vmm-helper bounded COMMAND...        run it without what lets root exceed a quota
  *   vmm-helper deny CALL ARG VALUE ERRNO COMMAND...
  *                                        run it without that system call, where the
  *                                        argument ARG is VALUE: all by their numbers
- *   vmm-helper limit PID BYTES           no file of that process may be larger
  *   vmm-helper overwrite PID             one write() to guest memory that is populated
  *   vmm-helper poison PID TEXT           a memory error in a page that begins with that,
  *                                        of guest memory that the process has mapped
@@ -21,12 +18,10 @@
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/kvm.h>
 #include <linux/seccomp.h>
 #include <pty.h>
-#include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -36,30 +31,10 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/quota.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #define PAGE	4096ul
-
-static void block(char **argv)
-{
-	sigset_t set;
-
-	sigemptyset(&set);
-	sigaddset(&set, atoi(argv[0]));
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	execvp(argv[1], argv + 1);
-	err(127, "%s", argv[1]);
-}
-
-static void bounded(char **argv)
-{
-	if (prctl(PR_CAPBSET_DROP, CAP_SYS_RESOURCE))
-		err(127, "prctl");
-	execvp(argv[0], argv);
-	err(127, "%s", argv[0]);
-}
 
 static void deny(char **argv)
 {
@@ -94,14 +69,6 @@ static void quota(const char *device, const char *kib, const char *files)
 	q.dqb_valid = QIF_LIMITS;
 	if (quotactl(QCMD(Q_SETQUOTA, USRQUOTA), device, 0, (void *)&q))
 		err(1, "Q_SETQUOTA");
-}
-
-static void limit(pid_t pid, rlim_t bytes)
-{
-	struct rlimit limit = { bytes, bytes };
-
-	if (prlimit(pid, RLIMIT_FSIZE, &limit, NULL))
-		err(1, "prlimit");
 }
 
 static int open_proc(const char *pid, const char *file)
@@ -268,16 +235,10 @@ int main(int argc, char **argv)
 {
 	const char *what = argc > 1 ? argv[1] : "";
 
-	if (!strcmp(what, "block") && argc > 3)
-		block(argv + 2);
-	else if (!strcmp(what, "bounded") && argc > 2)
-		bounded(argv + 2);
-	else if (!strcmp(what, "deny") && argc > 6)
+	if (!strcmp(what, "deny") && argc > 6)
 		deny(argv + 2);
 	else if (!strcmp(what, "quota") && (argc == 3 || argc == 5))
 		quota(argv[2], argv[3], argc == 5 ? argv[4] : NULL);
-	else if (!strcmp(what, "limit") && argc == 4)
-		limit(atoi(argv[2]), atoll(argv[3]));
 	else if (!strcmp(what, "overwrite") && argc == 3)
 		overwrite(argv[2]);
 	else if (!strcmp(what, "poison") && argc == 4)

@@ -20,13 +20,7 @@ struct CMUnitTest {
 	void *state;
 };
 
-#define cmocka_unit_test(fn)		{ #fn, fn, NULL, NULL, NULL }
-
 int _cmocka_run_group_tests(const char *name, const struct CMUnitTest *tests, size_t n, void *, void *);
-#define cmocka_run_group_tests_name(name, tests, up, down) \
-	_cmocka_run_group_tests(name, tests, sizeof(tests) / sizeof((tests)[0]), up, down)
-#define cmocka_run_group_tests(tests, up, down) \
-	cmocka_run_group_tests_name(#tests, tests, up, down)
 
 _Noreturn void leave_test(int how);
 #define skip()				leave_test(2)
