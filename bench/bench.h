@@ -37,7 +37,7 @@ struct method {
 	   memory is populated already: what is done with it is not among "all". */
 	enum { GMEM, TMPFS } file;
 	enum { FRESH, POPULATED, MAPPED, ATTACHED } before;
-	enum { FILL, GENERIC, COPY, COPY_OVER, LOOP, BATCH, BLOCK } engine;
+	enum { FILL, GENERIC, COPY, COPY_OVER, LOOP, BATCH, BLOCK, COPY_FRESH } engine;
 	void (*prepare)(struct part *part);	/* timed, once a job; or NULL */
 	void (*populate)(struct part *part);	/* timed, once a thread */
 };

@@ -184,6 +184,7 @@ const struct method methods[] = {
 	{ "limit", "limit: memcpy to mapped pages", GMEM, MAPPED, FILL, NULL, copy_to_mapping },
 	{ "copy", "limit: the kernel's copy alone", GMEM, FRESH, COPY, NULL, by_write },
 	{ "copy_over", "limit: that copy, in memory", GMEM, POPULATED, COPY_OVER, NULL, by_write },
+	{ "copy_fresh", "limit: that copy, in fresh memory", GMEM, FRESH, COPY_FRESH, NULL, by_write },
 	{ "touch", "a guest's first touch of all of it", GMEM, ATTACHED, FILL, NULL, guest_touch },
 	{ "punch", "PUNCH_HOLE of every second page", GMEM, ATTACHED, FILL, NULL, by_punch },
 };

@@ -34,7 +34,7 @@ fields() {
 		jobs = {(job["size_bytes"] >> 20, job["threads"]): job for job in result["jobs"]}
 		assert sorted(jobs) == [(4, 1), (4, 2), (32, 1), (32, 2)], jobs.keys()
 		for job in jobs.values():
-		    for method in "write write/0 generic loop batch block copy copy_over overwrite tmpfs_write".split():
+		    for method in "write write/0 generic loop batch block copy copy_over copy_fresh overwrite tmpfs_write".split():
 		        low, high = job["spread_ms"][method]
 		        assert 0 < low <= job[method + "_ms"] <= high, (job, method)
 	EOF

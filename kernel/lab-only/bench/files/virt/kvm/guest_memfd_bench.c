@@ -17,10 +17,11 @@
  *   5  fill 64 folios, then publish them
  *   6  the same with one block of 64 pages, split, where the range is absent and no
  *      policy says where pages come from
+ *   7  the copy alone, to folios like those that write() takes, all of them fresh
  */
 #include <linux/module.h>
 
-enum { FOLIO, GENERIC, COPY, COPY_OVER, LOOP, BATCH, BLOCK };
+enum { FOLIO, GENERIC, COPY, COPY_OVER, LOOP, BATCH, BLOCK, COPY_FRESH };
 
 static unsigned int gmem_engine;
 module_param(gmem_engine, uint, 0644);
@@ -111,6 +112,35 @@ static ssize_t kvm_gmem_copy_over(struct kiocb *iocb, struct iov_iter *from)
 	return count ?: -EFAULT;
 }
 
+/* None is published: they are freed when all has been copied. */
+static ssize_t kvm_gmem_copy_fresh(struct kiocb *iocb, struct iov_iter *from)
+{
+	struct inode *inode = file_inode(iocb->ki_filp);
+	size_t count = iov_iter_count(from);
+	struct folio *folio, *next;
+	LIST_HEAD(folios);
+
+	while (iov_iter_count(from)) {
+		pgoff_t index = iocb->ki_pos >> PAGE_SHIFT;
+		unsigned int order = kvm_gmem_folio_order(inode, index,
+							  iov_iter_count(from) >> PAGE_SHIFT,
+							  KVM_GMEM_MAX_ORDER);
+
+		folio = kvm_gmem_alloc_folio(inode, index, order);
+		if (!folio)
+			break;
+
+		list_add(&folio->lru, &folios);
+		iocb->ki_pos += copy_folio_from_iter(folio, 0, folio_size(folio), from);
+		cond_resched();
+	}
+	list_for_each_entry_safe(folio, next, &folios, lru)
+		folio_put(folio);
+
+	count -= iov_iter_count(from);
+	return count ?: -EFAULT;
+}
+
 static int kvm_gmem_loop_folio(struct inode *inode, pgoff_t index,
 			       struct iov_iter *from)
 {
@@ -175,7 +205,7 @@ static unsigned int kvm_gmem_fill_single(struct inode *inode, pgoff_t index,
 	unsigned int i;
 
 	for (i = 0; i < nr; i++) {
-		folios[i] = kvm_gmem_fill_folio(inode, index + i, 0, from);
+		folios[i] = kvm_gmem_fill_folio(inode, index + i, 0, false, from);
 		if (IS_ERR(folios[i]))
 			break;
 	}
@@ -268,6 +298,8 @@ static ssize_t kvm_gmem_bench_write_iter(struct kiocb *iocb, struct iov_iter *fr
 		return kvm_gmem_copy(iocb, from);
 	case COPY_OVER:
 		return kvm_gmem_copy_over(iocb, from);
+	case COPY_FRESH:
+		return kvm_gmem_copy_fresh(iocb, from);
 	case LOOP:
 	case BATCH:
 	case BLOCK:
