@@ -583,6 +583,23 @@ static long prefault(struct kvm_vcpu *vcpu, size_t index, size_t nr)
 	return ret;
 }
 
+/* What the VMM has mapped where does not matter, what is where in the file does. */
+TEST_F(file, guest_by_offset)
+{
+	struct kvm_vcpu *vcpu = __vm_vcpu_add(self->vm, 0);
+	const size_t len = FILE_SIZE - PG(1);
+
+	ASSERT_EQ(FILE_SIZE, write_pages(self, 0, NR_PAGES));
+	vm_set_user_memory_region2(self->vm, 1, KVM_MEM_GUEST_MEMFD, GPA, len, page_of(self->mem, 1), self->fd, 0);
+	EXPECT_EQ(0, prefault(vcpu, 0, BLOCK));
+	EXPECT_EQ(1, vm_get_stat(self->vm, pages_2m));
+
+	vm_set_user_memory_region2(self->vm, 1, KVM_MEM_GUEST_MEMFD, GPA, 0, self->mem, self->fd, 0);
+	vm_set_user_memory_region2(self->vm, 1, KVM_MEM_GUEST_MEMFD, GPA, len, self->mem, self->fd, PG(1));
+	EXPECT_EQ(0, prefault(vcpu, 0, BLOCK));
+	EXPECT_EQ(0, vm_get_stat(self->vm, pages_2m));
+}
+
 /* The guest is mapped a folio as a whole, unless a page of it is a hole, or bad. */
 TEST_F(file, guest)
 {
