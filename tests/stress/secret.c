@@ -136,7 +136,7 @@ TEST_F(file, lost_with_a_bad_page)
 	EXPECT_PAGES(self->mem, 0, NR_PAGES, 1, 1);
 }
 
-enum call { PUNCH, PUNCH_HELD, WRITE, WRITE_ALLOCATED, TOUCH, NR_CALLS };
+enum call { PUNCH, PUNCH_HELD, WRITE, WRITE_PAGE, WRITE_ALLOCATED, TOUCH, NR_CALLS };
 
 static long make_call(FIXTURE_DATA(file) *self, enum call call, size_t block)
 {
@@ -208,6 +208,14 @@ static bool fails_at(struct __test_metadata *_metadata, FIXTURE_DATA(file) *self
 	return failed;
 }
 
+/* What free pages there are of where the direct map is cut are taken, for good. */
+static void take_what_is_cut(FIXTURE_DATA(file) *self)
+{
+	const int fd = create_file_of_pages(self->vm, PG(2 * BLOCK));
+
+	TEST_ASSERT_EQ(preallocate(fd, 0, PG(2 * BLOCK)), 0);
+}
+
 TEST_F_TIMEOUT(file, failures, 600)
 {
 	enum call call;
@@ -215,6 +223,7 @@ TEST_F_TIMEOUT(file, failures, 600)
 
 	let_pages_fail();
 	for (call = 0; call < NR_CALLS; call++) {
+		take_what_is_cut(self);
 		for (n = 1; fails_at(_metadata, self, call, n); n++)
 			;
 		/* Each of them allocates something. */
