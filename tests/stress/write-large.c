@@ -350,6 +350,19 @@ TEST_F(file, holes_are_freed_later)
 	let_go(pipefd);
 }
 
+/* What fallocate() got stays, though all of the folio is holes. */
+TEST_F(file, allocated_beside_a_hole)
+{
+	int pipefd[2];
+
+	ASSERT_EQ(0, preallocate(self->fd, 0, PG(BLOCK)));
+	ASSERT_EQ(PG(1), write_pages(self, 5, 1));
+	hold_page(page_of(self->mem, 5), pipefd);
+	EXPECT_EQ(0, punch(self->fd, PG(5), PG(1)));
+	EXPECT_LE(BLOCK - 1, nr_present(self->mem, 0, BLOCK));
+	let_go(pipefd);
+}
+
 /* A pin is for long, as a device has it: nobody waits for it to go. */
 TEST_F(file, holes_in_a_pinned_folio)
 {
