@@ -166,6 +166,14 @@ static long newly_hidden(enum call call, long ret)
 	}
 }
 
+/* What free pages there are of where the direct map is cut are taken, for good. */
+static void take_what_is_cut(FIXTURE_DATA(file) *self)
+{
+	const int fd = create_file_of_pages(self->vm, PG(2 * BLOCK));
+
+	TEST_ASSERT_EQ(preallocate(fd, 0, PG(2 * BLOCK)), 0);
+}
+
 /* A call that fails has done nothing, or what it says; its failure leaves nothing open. */
 static bool fails_at(struct __test_metadata *_metadata, FIXTURE_DATA(file) *self,
 		     enum call call, long n)
@@ -178,6 +186,8 @@ static bool fails_at(struct __test_metadata *_metadata, FIXTURE_DATA(file) *self
 	bool failed;
 	long ret;
 
+	if (!punches)
+		take_what_is_cut(self);
 	if (punches)
 		EXPECT_EQ(PG(BLOCK), write_pages(self, block, BLOCK));
 	if (call == PUNCH_HELD)
@@ -208,14 +218,6 @@ static bool fails_at(struct __test_metadata *_metadata, FIXTURE_DATA(file) *self
 	return failed;
 }
 
-/* What free pages there are of where the direct map is cut are taken, for good. */
-static void take_what_is_cut(FIXTURE_DATA(file) *self)
-{
-	const int fd = create_file_of_pages(self->vm, PG(2 * BLOCK));
-
-	TEST_ASSERT_EQ(preallocate(fd, 0, PG(2 * BLOCK)), 0);
-}
-
 TEST_F_TIMEOUT(file, failures, 600)
 {
 	enum call call;
@@ -223,7 +225,6 @@ TEST_F_TIMEOUT(file, failures, 600)
 
 	let_pages_fail();
 	for (call = 0; call < NR_CALLS; call++) {
-		take_what_is_cut(self);
 		for (n = 1; fails_at(_metadata, self, call, n); n++)
 			;
 		/* Each of them allocates something. */
