@@ -131,6 +131,40 @@ static long vmstat(const char *what)
 	return value;
 }
 
+/*
+ * No room where pages must be, but some to be had: kswapd is woken, and gets it. First
+ * of all: of a node where it got nothing it despairs, and is woken no more.
+ */
+TEST_F(file, kswapd_makes_room)
+{
+	const int fd = vm_create_guest_memfd(self->vm, PG(2 * PLACED_PAGES), WRITE_FLAGS);
+	u64 *mem = map_file(fd, PG(2 * PLACED_PAGES));
+	long before, by_write, by_fault;
+	size_t size, i;
+	u8 *hog;
+
+	if (!is_multi_numa_node_system())
+		SKIP(return, "fewer than two NUMA nodes");
+
+	run_on_first_node();
+	kvm_mbind(mem, PG(2 * PLACED_PAGES), MPOL_BIND, &node_mask[0], MAXNODE, 0);
+	hog = fill_first_node(&size);
+	kvm_madvise(hog, size, MADV_FREE);
+
+	before = vmstat("pgsteal_kswapd");
+	for (i = 0; i < PLACED_PAGES; i += 128)
+		TEST_ASSERT_EQ(pwrite(fd, self->src, PG(128), PG(i)), (ssize_t)PG(128));
+	by_write = vmstat("pgsteal_kswapd") - before;
+	for (; i < 2 * PLACED_PAGES; i += 128)
+		memcpy(mem + i * PAGE_WORDS, self->src, PG(128));
+	by_fault = vmstat("pgsteal_kswapd") - before - by_write;
+
+	TH_LOG("kswapd freed %ld pages for writes, %ld for faults", by_write, by_fault);
+	EXPECT_LT(0, by_write);
+	EXPECT_LT(0, by_fault);
+	EXPECT_EQ(2 * PLACED_PAGES, nr_on_node(mem, 2 * PLACED_PAGES, 0));
+}
+
 /* Room for all, in pieces, but for what else needs some meanwhile. */
 TEST_F(file, first_node_in_pieces)
 {
@@ -190,37 +224,6 @@ TEST_F(file, first_node_full)
 	       node_meminfo(0, "MemFree") >> 20);
 	EXPECT_GT(PLACED_PAGES, nr_faulted);
 	EXPECT_TRUE(values_close(nr_written, nr_faulted, 10));
-}
-
-/* No room where pages must be, but some to be had: kswapd is woken, and gets it. */
-TEST_F(file, kswapd_makes_room)
-{
-	const int fd = vm_create_guest_memfd(self->vm, PG(2 * PLACED_PAGES), WRITE_FLAGS);
-	u64 *mem = map_file(fd, PG(2 * PLACED_PAGES));
-	long before, by_write, by_fault;
-	size_t size, i;
-	u8 *hog;
-
-	if (!is_multi_numa_node_system())
-		SKIP(return, "fewer than two NUMA nodes");
-
-	run_on_first_node();
-	kvm_mbind(mem, PG(2 * PLACED_PAGES), MPOL_BIND, &node_mask[0], MAXNODE, 0);
-	hog = fill_first_node(&size);
-	kvm_madvise(hog, size, MADV_FREE);
-
-	before = vmstat("pgsteal_kswapd");
-	for (i = 0; i < PLACED_PAGES; i += 128)
-		TEST_ASSERT_EQ(pwrite(fd, self->src, PG(128), PG(i)), (ssize_t)PG(128));
-	by_write = vmstat("pgsteal_kswapd") - before;
-	for (; i < 2 * PLACED_PAGES; i += 128)
-		memcpy(mem + i * PAGE_WORDS, self->src, PG(128));
-	by_fault = vmstat("pgsteal_kswapd") - before - by_write;
-
-	TH_LOG("kswapd freed %ld pages for writes, %ld for faults", by_write, by_fault);
-	EXPECT_LT(0, by_write);
-	EXPECT_LT(0, by_fault);
-	EXPECT_EQ(2 * PLACED_PAGES, nr_on_node(mem, 2 * PLACED_PAGES, 0));
 }
 
 /*
