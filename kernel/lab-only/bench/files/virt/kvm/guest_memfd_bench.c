@@ -119,6 +119,7 @@ static ssize_t kvm_gmem_copy_fresh(struct kiocb *iocb, struct iov_iter *from)
 	size_t count = iov_iter_count(from);
 	struct folio *folio, *next;
 	LIST_HEAD(folios);
+	size_t copied;
 
 	while (iov_iter_count(from)) {
 		pgoff_t index = iocb->ki_pos >> PAGE_SHIFT;
@@ -131,7 +132,11 @@ static ssize_t kvm_gmem_copy_fresh(struct kiocb *iocb, struct iov_iter *from)
 			break;
 
 		list_add(&folio->lru, &folios);
-		iocb->ki_pos += copy_folio_from_iter(folio, 0, folio_size(folio), from);
+		copied = copy_folio_from_iter(folio, 0, folio_size(folio), from);
+		iocb->ki_pos += copied;
+		if (copied != folio_size(folio))
+			break;
+
 		cond_resched();
 	}
 	list_for_each_entry_safe(folio, next, &folios, lru)
