@@ -14,16 +14,24 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 cache=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/gmem
 
 # Our series of patches, each on top of those before it: where they are under kernel/.
-# GMEM_SERIES names the last that a kernel shall have, if not all that modules can; the
-# secret kernel is there for the last of all.
+# GMEM_SERIES names the last that a kernel shall have, if not all.
 series=(base large-folios no-direct-map)
-[[ " ${series[*]} " == *" ${GMEM_SERIES:=large-folios} "* ]] ||
+[[ " ${series[*]} " == *" ${GMEM_SERIES:=${series[-1]}} "* ]] ||
 	{ echo "$me: GMEM_SERIES=$GMEM_SERIES: one of ${series[*]}" >&2; exit 125; }
+# for_modules: all but the last, which wants exports that Debian's kernels do not have.
+for_modules() { [[ $GMEM_SERIES != "${series[-1]}" ]] || GMEM_SERIES=${series[-2]}; }
 # wanted_series: those, in order.
 wanted_series() { printf '%s\n' "${series[@]}" | sed "/^$GMEM_SERIES\$/q"; }
 # series_dir NAME: where it is, relative to the root of the project.
 series_dir() { [[ $1 == base ]] && echo kernel || echo "kernel/$1"; }
 series_dirs() { wanted_series | while IFS= read -r name; do series_dir "$name"; done; }
+# lab_only_dirs PROFILE...: what is never mailed: of kernels with those series, and of the
+# profiles.
+lab_only_dirs() {
+	{ wanted_series; printf '%s\n' "$@"; } | while IFS= read -r name; do
+		[[ ! -d $root/kernel/lab-only/$name ]] || echo "kernel/lab-only/$name"
+	done
+}
 # patches: the patches of all those, in order.
 patches() { series_dirs | while IFS= read -r dir; do printf '%s\n' "$root/$dir"/patches-7.3/*.patch; done; }
 

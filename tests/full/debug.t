@@ -16,10 +16,12 @@ rm -rf "$dir"
 mkdir -p "$dir/share"
 stress=(inject write-{abi,source,pipe,wait,place,error,convert} upstream)
 [[ $GMEM_SERIES == base ]] || stress+=(write-large)
+[[ $GMEM_SERIES != no-direct-map ]] || stress+=(secret)
 tests/stress/compile "$dir/bin" "${stress[@]}" || exit
 
 upstream=(guest_memfd_test pre_fault_memory_test private_mem_conversions_test private_mem_kvm_exits_test)
 ours=(guest_memfd_write_test "${stress[@]}")
+[[ $GMEM_SERIES != no-direct-map ]] || ours=(guest_memfd_no_direct_map_test "${ours[@]}")
 adds=()
 for program in "${upstream[@]}" "${ours[@]}"; do
 	adds+=(--add "$(find "$selftests" "$dir/bin" -name "$program" -type f)")

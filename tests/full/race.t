@@ -18,9 +18,9 @@ tests/stress/compile "$programs" race || exit
 race() {
 	local profile=$1 seconds=${RACE_SECONDS:-$2}
 	shift 2
-	relay "$profile" lab/boot --profile "$profile" --timeout $((seconds + 500)) --add "$programs/race" "$@" -- \
-		/bin/race --seconds "$seconds" --seed "$seed"
+	relay "$profile" lab/boot --profile "$profile" --timeout $((seconds + 500)) --add "$programs/race" "$@" \
+		--seconds "$seconds" --seed "$seed"
 }
-race base 40 --smp 4
-race debug 60 --mem 3G --smp 2
+race base 40 --smp 4 -- /bin/race
+race debug 60 --mem 3G --smp 2 -- /bin/race --secret
 done_testing

@@ -14,7 +14,7 @@
 export GIT_COMMITTER_NAME='gmem developers' GIT_COMMITTER_EMAIL=gmem@localhost
 
 pristine=$("$root/lab/fetch")
-patched=$(GMEM_SERIES=${series[-1]} "$root/lab/tree")
+patched=$("$root/lab/tree")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 "$root/kernel/series" "$work" >/dev/null || exit

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * guest_memfd that is not in the direct map, on the kernel that can look there (lab/boot
- * --profile secret): what is populated is hidden and what is free is not, whatever fails
- * and whoever holds a folio; and who else might read guest memory can't.
+ * guest_memfd that is not in the direct map, on kernels of the lab, which can look there:
+ * what is populated is hidden and what is free is not, whatever fails and whoever holds a
+ * folio; and who else might read guest memory can't.
  */
 #include <liburing.h>
 #include <sys/ptrace.h>
@@ -26,7 +26,7 @@
 #define DEBUGFS		"/sys/kernel/debug/"
 #define DIRECT_MAP	DEBUGFS "guest_memfd/"
 
-/* What the kernel says of all its memory, see kernel/lab-only/secret. */
+/* What the kernel says of all its memory, see kernel/lab-only/no-direct-map. */
 struct hunt {
 	long hidden, leaked, lost, kept, found;
 };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Secret kernels only: what of guest memory can be seen in the direct map, and what
+ * Kernels of the lab only: what of guest memory can be seen in the direct map, and what
  * hiding it costs.  Included by guest_memfd.c, whose functions it uses.
  *
  * Reading /sys/kernel/debug/guest_memfd/hunt tries all of the memory that the kernel
