@@ -644,9 +644,13 @@ TEST_F(file, dev_mem)
 {
 	const int fd = open("/dev/mem", O_RDONLY);
 	u64 word;
+	long ret;
 
 	ASSERT_LE(0, fd);
-	EXPECT_EQ(8, RET(pread(fd, &word, 8, PG(page_frame(self->src)))));
+	ret = RET(pread(fd, &word, 8, PG(page_frame(self->src))));
+	if (ret == -EPERM)
+		SKIP(return, "this kernel lets nobody read RAM there");
+	EXPECT_EQ(8, ret);
 	EXPECT_EQ(*(u64 *)self->src, word);
 	ASSERT_EQ(PG(1), write_pages(self, 0, 1));
 	READ_ONCE(*self->mem);
