@@ -50,6 +50,11 @@ at_length() {
 	rm -r "$dir"
 }
 
+# What tests/stress/secret.c does direct I/O to.
+# shellcheck disable=SC2034 # used by the tests that source this
+disk=(--qemu-arg -blockdev --qemu-arg 'driver=null-co,node-name=disk,size=16777216'
+	--qemu-arg -device --qemu-arg 'virtio-blk-pci,drive=disk')
+
 # hostile PROFILE [OPTION]...: tests/stress/hostile-*.c on a kernel, with lab/boot's
 # OPTIONs. A write of as much as a call can take needs 5 GiB.
 hostile() {

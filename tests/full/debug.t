@@ -16,19 +16,20 @@ rm -rf "$dir"
 mkdir -p "$dir/share"
 stress=(inject write-{abi,source,pipe,wait,place,error,convert} upstream)
 [[ $GMEM_SERIES == base ]] || stress+=(write-large)
-[[ $GMEM_SERIES != no-direct-map ]] || stress+=(secret)
+# Before others have cut the direct map.
+[[ $GMEM_SERIES != no-direct-map ]] || stress=(secret "${stress[@]}")
 tests/stress/compile "$dir/bin" "${stress[@]}" || exit
 
 upstream=(guest_memfd_test pre_fault_memory_test private_mem_conversions_test private_mem_kvm_exits_test)
-ours=(guest_memfd_write_test "${stress[@]}")
-[[ $GMEM_SERIES != no-direct-map ]] || ours=(guest_memfd_no_direct_map_test "${ours[@]}")
+ours=("${stress[@]}" guest_memfd_write_test)
+[[ $GMEM_SERIES != no-direct-map ]] || ours+=(guest_memfd_no_direct_map_test)
 adds=()
 for program in "${upstream[@]}" "${ours[@]}"; do
 	adds+=(--add "$(find "$selftests" "$dir/bin" -name "$program" -type f)")
 done
 start=$SECONDS
 check_silent "the debug kernel has nothing to say, and nothing has leaked" \
-	lab/boot --quiet --kernel "$kernel" --timeout 3600 --mem 2G --numa 2 --log "$dir/console" "${adds[@]}" \
+	lab/boot --quiet --kernel "$kernel" --timeout 3600 --mem 2G --numa 2 --log "$dir/console" "${adds[@]}" "${disk[@]}" \
 	--add tests/in-lab/debug --share "$dir/share" -- debug "${upstream[@]}" "${ours[@]}"
 figure "debug: ${#upstream[@]} upstream selftests, ${ours[*]} in $((SECONDS - start)) s"
 

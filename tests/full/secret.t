@@ -10,16 +10,12 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 kernel=$(lab/kernel --profile base) && selftests=$(lab/selftests) && tests/stress/compile "$work" secret race kdump &&
 	gmem=$(lib/build static)/cli/gmem || exit
-# boot ARG...: with a disk, for direct I/O.
-boot() {
-	lab/boot --kernel "$kernel" --timeout 900 --qemu-arg -blockdev --qemu-arg driver=null-co,node-name=disk,size=16777216 \
-		--qemu-arg -device --qemu-arg virtio-blk-pci,drive=disk "$@"
-}
+boot() { lab/boot --kernel "$kernel" --timeout 900 "$@"; }
 
 check guest_memfd_test boot --add "$selftests/guest_memfd_test" -- /bin/guest_memfd_test
 test=guest_memfd_no_direct_map_test
 relay "$test" boot --add "$selftests/$test" -- "/bin/$test"
-relay secret boot --add "$work/secret" -- /bin/secret
+relay secret boot "${disk[@]}" --add "$work/secret" -- /bin/secret
 # Little memory: a look at all of it takes the less.
 relay "race" boot --mem 1G --add "$work/race" --add tests/in-lab/secret -- secret 40
 # The crash kernel's init runs the same command, and finds a dump. The panic is a complaint.
