@@ -18,7 +18,6 @@
 #include "outcome.h"
 #include "pause.h"
 #include "record.h"
-#include "serial.h"
 #include "typing.h"
 
 #define GRACE_MS	1000.0		/* for who reads the console */
@@ -164,7 +163,7 @@ static void serve(struct vmm *vmm, int signals)
 	uint64_t count;
 
 	while (!vmm_is_over(vmm)) {
-		size_t room = typing ? serial_room(vmm) : 0;
+		size_t room = typing ? typing_room(vmm) : 0;
 
 		fds[TYPING].fd = room ? STDIN_FILENO : -1;
 		fds[CONTROL].fd = control_socket(vmm);
@@ -178,6 +177,7 @@ static void serve(struct vmm *vmm, int signals)
 			control_accept(vmm);
 		if (room && fds[TYPING].revents)
 			typing = typing_read(vmm, room);
+		typing_deliver(vmm);
 	}
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR LGPL-2.1-or-later
 /* What is typed goes to the serial port. */
 #include <errno.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "console.h"
@@ -32,9 +33,31 @@ static size_t take_escapes(struct vmm *vmm, uint8_t *bytes, size_t len)
 	return n;
 }
 
+size_t typing_room(struct vmm *vmm)
+{
+	const struct console *c = &vmm->console;
+
+	if (c->raw)
+		return sizeof(c->typed) - c->nr_typed;
+	return c->nr_typed ? 0 : serial_room(vmm);
+}
+
+void typing_deliver(struct vmm *vmm)
+{
+	struct console *c = &vmm->console;
+	size_t n = serial_room(vmm);
+
+	if (n > c->nr_typed)
+		n = c->nr_typed;
+	serial_receive(vmm, c->typed, n);
+	c->nr_typed -= n;
+	memmove(c->typed, c->typed + n, c->nr_typed);
+}
+
 bool typing_read(struct vmm *vmm, size_t room)
 {
-	uint8_t bytes[SERIAL_FIFO];
+	struct console *c = &vmm->console;
+	uint8_t *bytes = c->typed + c->nr_typed;
 	ssize_t n = read(STDIN_FILENO, bytes, room);
 
 	if (n < 0 && (errno == EINTR || errno == EAGAIN))
@@ -44,8 +67,6 @@ bool typing_read(struct vmm *vmm, size_t room)
 		console_restore(vmm);
 		return false;
 	}
-	if (vmm->console.raw)
-		n = take_escapes(vmm, bytes, n);
-	serial_receive(vmm, bytes, n);
+	c->nr_typed += c->raw ? take_escapes(vmm, bytes, n) : (size_t)n;
 	return true;
 }

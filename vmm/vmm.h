@@ -92,6 +92,8 @@ struct console {
 	int out;
 	bool raw;
 	bool escaped;		/* Ctrl-A was typed */
+	uint8_t typed[4096];	/* and is not with the guest yet */
+	size_t nr_typed;
 
 	/* Under the machine's lock: what has been said and not been written. */
 	struct line_watch watch;
