@@ -63,7 +63,7 @@ static unsigned long kvm_gmem_hunt_words(struct page *page)
 	unsigned long i, found = 0;
 
 	for (i = 0; i < PAGE_SIZE / sizeof(*words); i++)
-		found += READ_ONCE(words[i]) == wanted;
+		found += READ_ONCE_NOCHECK(words[i]) == wanted;
 
 	return found;
 }
