@@ -268,6 +268,19 @@ check "a command that is not there: 127" gives 127 '' "not found" boot -- nonsen
 stock=$("$lab/kernel") || { echo "Bail out! no stock kernel"; exit 1; }
 check "the stock kernel's image is Debian's" cmp "$stock/bzImage" "$cache"/debian-kernel/"$version"-amd64/usr/lib/modules/"$(<"$stock/release")"/vmlinuz
 check "a second build does nothing" gives 0 "$stock" '^$' "$lab/kernel"
+# What an edit has changed is built again when the file is as it was, and as old.
+edited=$tmp/edited tree=$(GMEM_SERIES=large-folios "$lab/tree") header=include/linux/kvm_host.h
+mkdir "$edited"
+(cd "$tree" && cp -al --parents virt/kvm arch/x86/kvm arch/x86/include include "$edited")
+sed -i 's/GUEST_MEMFD_FLAG_WRITE |//' "$edited/$header"
+# modules_of KERNEL: KVM's, in one hash.
+modules_of() { (cd "$1/modules" && find . -name 'kvm*.ko' -exec sha256sum {} + | sort | hash); }
+other=$(modules_of "$("$lab/kernel" --tree "$edited" 2>/dev/null)")
+ln -f "$tree/$header" "$edited/$header"
+sed -i '$a /* as before */' "$edited/virt/kvm/guest_memfd.c"
+same=$(modules_of "$("$lab/kernel" --tree "$edited" 2>/dev/null)")
+check "modules are made of what is there, whatever its time" test "$same" = "$(modules_of "$stock")"
+check "and not of something else" test "$other" != "$same"
 # shellcheck disable=SC2016 # for the lab's shell
 check "it boots with our KVM" gives 0 '.*Debian 7\.3.* OE OE 1' '^$' "$lab/boot" --quiet --accel tcg -- \
 	sh -c 'echo $(uname -v) $(cat /sys/module/kvm/taint /sys/module/kvm_amd/taint) $(nproc)'
