@@ -13,43 +13,45 @@
 kernel=$(lab/kernel --profile debug) && selftests=$(lab/selftests) || exit
 dir=build/tests/debug
 rm -rf "$dir"
-mkdir -p "$dir/share"
-stress=(inject write-{abi,source,pipe,wait,place,error,convert} upstream)
-[[ $GMEM_SERIES == base ]] || stress+=(write-large)
-# Before others have cut the direct map.
-[[ $GMEM_SERIES != no-direct-map ]] || stress=(secret "${stress[@]}")
-tests/stress/compile "$dir/bin" "${stress[@]}" || exit
-
+mkdir -p "$dir"
 upstream=(guest_memfd_test pre_fault_memory_test private_mem_conversions_test private_mem_kvm_exits_test)
-ours=("${stress[@]}" guest_memfd_write_test)
-[[ $GMEM_SERIES != no-direct-map ]] || ours+=(guest_memfd_no_direct_map_test)
-adds=()
-for program in "${upstream[@]}" "${ours[@]}"; do
-	adds+=(--add "$(find "$selftests" "$dir/bin" -name "$program" -type f)")
-done
-start=$SECONDS
-check_silent "the debug kernel has nothing to say, and nothing has leaked" \
-	lab/boot --quiet --kernel "$kernel" --timeout 3600 --mem 2G --numa 2 --log "$dir/console" "${adds[@]}" "${disk[@]}" \
-	--add tests/in-lab/debug --share "$dir/share" -- debug "${upstream[@]}" "${ours[@]}"
-figure "debug: ${#upstream[@]} upstream selftests, ${ours[*]} in $((SECONDS - start)) s"
+ours=(inject write-{abi,source,pipe,wait,place,error,convert} upstream guest_memfd_write_test)
+[[ $GMEM_SERIES == base ]] || ours+=(write-large)
+tests/stress/compile "$dir/bin" || exit
 
 ended_well() {
-	[[ $(cat "$dir/share/$1.status") == 0 ]] || { tail -n 20 "$dir/share/$1.tap"; return 1; }
+	[[ $(cat "$1.status") == 0 ]] || { tail -n 20 "$1.tap"; return 1; }
 }
-for program in "${upstream[@]}" "${ours[@]}"; do
-	check "debug: $program" ended_well "$program"
-done
-for program in "${ours[@]}"; do
-	relay "debug: $program" cat "$dir/share/$program.tap"
-done
-figure "debug: $(grep -oE '[0-9]+ made to fail' "$dir/share/inject.tap" | awk '{ n += $1 } END { print n + 0 }') failures injected"
+# boot NAME PROGRAM...: one after the other. In $dir/NAME is what they print, and what gcov
+# has counted.
+boots=()
+boot() {
+	local counts=$dir/$1 start=$SECONDS program adds=()
+	boots+=("$counts")
+	mkdir "$counts"
+	for program in "${@:2}"; do
+		adds+=(--add "$(find "$selftests" "$dir/bin" -name "$program" -type f)")
+	done
+	check_silent "$1: the debug kernel has nothing to say, and nothing has leaked" \
+		lab/boot --quiet --kernel "$kernel" --timeout 3600 --mem 2G --numa 2 --log "$dir/console-$1" "${disk[@]}" \
+		"${adds[@]}" --add tests/in-lab/debug --share "$counts" -- debug "${@:2}"
+	figure "debug: ${*:2} in $((SECONDS - start)) s"
+	for program in "${@:2}"; do
+		check "debug: $program" ended_well "$counts/$program"
+		[[ " ${upstream[*]} " == *" $program "* ]] || relay "debug: $program" cat "$counts/$program.tap"
+	done
+}
+boot write "${upstream[@]}" "${ours[@]}"
+figure "debug: $(grep -oE '[0-9]+ made to fail' "$dir/write/inject.tap" | awk '{ n += $1 } END { print n + 0 }') failures injected"
+# They cut the direct map, and have other things fail.
+[[ $GMEM_SERIES != no-direct-map ]] || boot secret secret guest_memfd_no_direct_map_test
 
 gcc -O2 -Wall -Wextra -Werror -static -o "$dir/bin/leave" tests/in-lab/leave.c || exit
 says "a guest_memfd that nobody closed is noticed" 123 'BUG: 16 pages of guest_memfd are left' \
 	lab/boot --quiet --kernel "$kernel" --mem 1G --log "$dir/console-leave" --add "$dir/bin/leave" -- leave
 
 status=0
-table=$(tests/coverage/report "$kernel" "$dir/share" 2>&1) || status=$?
+table=$(tests/coverage/report "$kernel" "${boots[@]}" 2>&1) || status=$?
 while IFS= read -r line; do
 	figure "coverage: $line"
 done < <(grep -v '^# ' <<<"$table")
