@@ -156,6 +156,26 @@ TEST_F(file, lost_with_a_bad_page)
 	EXPECT_PAGES(self->mem, 0, NR_PAGES, 1, 1);
 }
 
+/* Nor is a folio that somebody held when a page of it went bad, or any page of it shown. */
+TEST_F(file, lost_while_held)
+{
+	struct hunt before = hunt(), after;
+	struct memcg cg;
+	int hold;
+
+	ASSERT_EQ(0, memcg_create(&cg, &program_cg, "held"));
+	ASSERT_EQ(0, memcg_enter(&cg));
+	ASSERT_EQ(PG(BLOCK), write_pages(self, 0, BLOCK));
+	hold = hold_folio(self->fd, 20);
+	EXPECT_EQ(-EHWPOISON, spoil(page_of(self->mem, 5)));
+	EXPECT_EQ(0, punch(self->fd, 0, PG(BLOCK)));
+	close(hold);
+	after = hunt();
+	EXPECT_EQ(before.hidden, after.hidden);
+	EXPECT_EQ(0, after.lost);
+	EXPECT_EQ(before.kept + BLOCK, after.kept);
+}
+
 enum call { PUNCH, PUNCH_HELD, WRITE, WRITE_PAGE, WRITE_ALLOCATED, TOUCH, NR_CALLS };
 
 static long make_call(FIXTURE_DATA(file) *self, enum call call, size_t block)

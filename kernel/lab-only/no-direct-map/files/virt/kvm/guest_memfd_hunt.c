@@ -140,8 +140,8 @@ static int hunt_show(struct seq_file *m, void *v)
 		case OTHER:
 			if (!kvm_gmem_hunt_can_read(page)) {
 				/* It may be on its way to or from a file just now. */
-				if (!page_count(page) && !kvm_gmem_hunt_can_read(page) &&
-				    !page_count(page))
+				if (!page_count(page) && !PageHWPoison(page) &&
+				    !kvm_gmem_hunt_can_read(page) && !page_count(page))
 					lost++;
 				else
 					kept++;
