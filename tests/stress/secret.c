@@ -84,10 +84,16 @@ static long spoil(u64 *page)
 
 /* -- failures: first of all, while the direct map is not cut into pages yet ------------ */
 
-/* The debug kernel lets copies and slabs fail, too: those of any cache are of no interest. */
+/*
+ * The debug kernel lets other things fail, too: slabs of any cache are of no interest, and
+ * what is said of each failure takes the place of what lab/leaks must know.
+ */
 static void let_pages_fail(void)
 {
 	write_knob(DEBUGFS "failslab/cache-filter", "Y");
+	write_knob(DEBUGFS "failslab/verbose", "0");
+	write_knob(DEBUGFS "fail_usercopy/verbose", "0");
+	write_knob(DEBUGFS "fail_function/verbose", "0");
 	TEST_ASSERT(write_knob(DEBUGFS "fail_page_alloc/ignore-gfp-wait", "N") > 0 &&
 		    write_knob(DEBUGFS "fail_page_alloc/ignore-gfp-highmem", "N") > 0 &&
 		    write_knob(DEBUGFS "fail_page_alloc/min-order", "0") > 0 &&
