@@ -15,7 +15,7 @@ dir=build/tests/debug
 rm -rf "$dir"
 mkdir -p "$dir"
 upstream=(guest_memfd_test pre_fault_memory_test private_mem_conversions_test private_mem_kvm_exits_test)
-ours=(inject write-{abi,source,pipe,wait,place,error,convert} upstream guest_memfd_write_test)
+ours=(write-{place,abi,source,pipe,wait,error,convert} inject upstream guest_memfd_write_test)
 [[ $GMEM_SERIES == base ]] || ours+=(write-large)
 tests/stress/compile "$dir/bin" || exit
 
