@@ -6,8 +6,8 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "../lib/gmem.h"
-#include "../lib/kvm.h"
+#include "../../lib/gmem.h"
+#include "../../lib/kvm.h"
 
 int main(void)
 {
