@@ -312,6 +312,7 @@ TEST_F(file, nothing_is_left_behind)
 	volatile u64 *words = (u64 *)self->src;
 	char text[32];
 	size_t i;
+	int hold;
 
 	snprintf(text, sizeof(text), "%llu", (unsigned long long)wanted);
 	ASSERT_LT(0, write_knob(DIRECT_MAP "hunt", text));
@@ -334,6 +335,11 @@ TEST_F(file, nothing_is_left_behind)
 	EXPECT_GT(PAGE_WORDS, hunt().found);
 	EXPECT_EQ(0, punch(self->fd, 0, PG(700)));
 	EXPECT_GT(PAGE_WORDS, hunt().found);
+	/* Nor in a hole of a folio that somebody holds. */
+	hold = hold_folio(self->fd, 2 * BLOCK + 7);
+	EXPECT_EQ(0, punch(self->fd, PG(2 * BLOCK + 100), PG(100)));
+	EXPECT_GT(PAGE_WORDS, hunt().found);
+	close(hold);
 	EXPECT_EQ(0, punch(self->fd, 0, FILE_SIZE));
 	EXPECT_GT(PAGE_WORDS, hunt().found);
 
