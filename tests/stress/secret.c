@@ -174,6 +174,10 @@ TEST_F(file, lost_while_held)
 	ASSERT_EQ(PG(BLOCK), write_pages(self, 0, BLOCK));
 	hold = hold_folio(self->fd, 20);
 	EXPECT_EQ(-EHWPOISON, spoil(page_of(self->mem, 5)));
+	EXPECT_HIDDEN(before.hidden + BLOCK - 1, before.kept + 1);
+	/* Of what is punched out with it all else is shown. */
+	EXPECT_EQ(0, punch(self->fd, PG(5), PG(5)));
+	EXPECT_HIDDEN(before.hidden + BLOCK - 5, before.kept + 1);
 	EXPECT_EQ(0, punch(self->fd, 0, PG(BLOCK)));
 	close(hold);
 	after = hunt();
