@@ -308,6 +308,18 @@ TEST_F(file, populated_is_hidden)
 	EXPECT_HIDDEN(0, kept);
 }
 
+/* Private memory of its own is KVM's to reach: such a VM has no files of this kind. */
+TEST_F(file, private_memory)
+{
+	struct kvm_vm *vm;
+
+	ASSERT_TRUE(kvm_check_cap(KVM_CAP_VM_TYPES) & BIT(KVM_X86_SW_PROTECTED_VM));
+	vm = vm_create_barebones_type(KVM_X86_SW_PROTECTED_VM);
+	EXPECT_EQ(0, vm_check_cap(vm, KVM_CAP_GUEST_MEMFD_FLAGS) & GUEST_MEMFD_FLAG_NO_DIRECT_MAP);
+	EXPECT_EQ(-EINVAL, RET(__vm_create_guest_memfd(vm, FILE_SIZE, GUEST_MEMFD_FLAG_NO_DIRECT_MAP)));
+	kvm_vm_free(vm);
+}
+
 /* Nothing of the guest is in memory that can be read. */
 TEST_F(file, nothing_is_left_behind)
 {
