@@ -120,6 +120,19 @@ static int kvm_gmem_hunt_page(struct page *page)
 	return ret;
 }
 
+/* A folio that is being split has no references, either. */
+static bool kvm_gmem_hunt_is_free(struct page *page)
+{
+	bool ret;
+
+	rcu_read_lock();
+	ret = !page_count(page) && !PageHWPoison(page) &&
+	      !kvm_gmem_hunt_is_hidden(page_folio(page));
+	rcu_read_unlock();
+
+	return ret;
+}
+
 static int hunt_show(struct seq_file *m, void *v)
 {
 	unsigned long pfn, hidden = 0, leaked = 0, lost = 0, kept = 0, found = 0;
@@ -140,8 +153,9 @@ static int hunt_show(struct seq_file *m, void *v)
 		case OTHER:
 			if (!kvm_gmem_hunt_can_read(page)) {
 				/* It may be on its way to or from a file just now. */
-				if (!page_count(page) && !PageHWPoison(page) &&
-				    !kvm_gmem_hunt_can_read(page) && !page_count(page))
+				if (kvm_gmem_hunt_is_free(page) &&
+				    !kvm_gmem_hunt_can_read(page) &&
+				    kvm_gmem_hunt_is_free(page))
 					lost++;
 				else
 					kept++;
