@@ -10,6 +10,7 @@
 #include <sys/uio.h>
 
 #include <linux/fs.h>
+#include <linux/perf_event.h>
 
 #include "processor.h"
 #include "ucall_common.h"
@@ -703,6 +704,27 @@ TEST_F(file, as_memfd_secret)
 	EXPECT_PAGES(self->mem, 0, NR_PAGES, 1, 1);
 	kvm_munmap(secret_mem, PG(1));
 	close(secret);
+}
+
+/* Of what is mapped perf wants the build ID at once, from the pages themselves. */
+TEST_F(file, perf)
+{
+	struct perf_event_attr attr = {
+		.type = PERF_TYPE_SOFTWARE,
+		.config = PERF_COUNT_SW_DUMMY,
+		.size = sizeof(attr),
+		.mmap2 = 1,
+		.mmap_data = 1,
+		.build_id = 1,
+	};
+	int perf;
+
+	ASSERT_EQ(PG(1), write_pages(self, 0, 1));
+	perf = syscall(__NR_perf_event_open, &attr, 0, -1, -1, 0);
+	ASSERT_LE(0, perf);
+	kvm_munmap(map_file(self->fd, FILE_SIZE), FILE_SIZE);
+	EXPECT_PAGES(self->mem, 0, 1, 1, 1);
+	close(perf);
 }
 
 /* Who has the physical address, and may read any, can't read that. */

@@ -23,6 +23,7 @@
  * gmem_flushes counts them.
  */
 #include <linux/debugfs.h>
+#include <linux/memblock.h>
 #include <linux/memory_hotplug.h>
 #include <linux/seq_file.h>
 #include <linux/uaccess.h>
