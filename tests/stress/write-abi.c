@@ -5,6 +5,7 @@
  */
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include "kselftest.h"
 #include "common/fixture.h"
@@ -224,6 +225,32 @@ TEST_F(file, no_overwrite)
 		ASSERT_EQ(0, punch(fd, 0, FILE_SIZE));
 	}
 	close(fd);
+}
+
+/* Of the file, in nanoseconds, when the clock by which the kernel goes has moved on. */
+static u64 modified(int fd)
+{
+	struct stat st;
+
+	TEST_ASSERT(!fstat(fd, &st), "fstat() failed, errno = %d", errno);
+	usleep(50000);
+	return st.st_mtim.tv_sec * 1000000000ul + st.st_mtim.tv_nsec;
+}
+
+/* A write modifies the file; what is no request, or moves nothing, does not. */
+TEST_F(file, modification_time)
+{
+	const u64 before = modified(self->fd);
+	u64 after;
+
+	EXPECT_EQ(-EINVAL, RET(pwrite(self->fd, self->src, 1, 0)));
+	EXPECT_EQ(0, RET(pwrite(self->fd, self->src, 0, 0)));
+	EXPECT_EQ(before, modified(self->fd));
+	EXPECT_EQ(PG(1), RET(pwrite(self->fd, self->src, PG(1), 0)));
+	after = modified(self->fd);
+	EXPECT_LT(before, after);
+	EXPECT_EQ(PG(1), RET(pwrite(self->fd, self->src, PG(1), 0)));
+	EXPECT_LT(after, modified(self->fd));
 }
 
 TEST_NOTHING_IS_LEFT(0)
