@@ -18,8 +18,12 @@ cache=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/gmem
 series=(base large-folios no-direct-map)
 [[ " ${series[*]} " == *" ${GMEM_SERIES:=${series[-1]}} "* ]] ||
 	{ echo "$me: GMEM_SERIES=$GMEM_SERIES: one of ${series[*]}" >&2; exit 125; }
-# for_modules: all but the last, which wants exports that Debian's kernels do not have.
-for_modules() { [[ $GMEM_SERIES != "${series[-1]}" ]] || GMEM_SERIES=${series[-2]}; }
+# for_modules: here, and in what is called, all but the last, which wants exports that
+# Debian's kernels do not have.
+for_modules() {
+	[[ $GMEM_SERIES != "${series[-1]}" ]] || GMEM_SERIES=${series[-2]}
+	export GMEM_SERIES
+}
 # wanted_series: those, in order.
 wanted_series() { printf '%s\n' "${series[@]}" | sed "/^$GMEM_SERIES\$/q"; }
 # series_dir NAME: where it is, relative to the root of the project.

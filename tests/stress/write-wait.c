@@ -188,7 +188,7 @@ TEST_F(file, waits_without_memory)
 {
 	const int fd = vm_create_guest_memfd(self->vm, PG(NR_EACH) * NR_WRITERS, WRITE_FLAGS);
 	static struct writing w[NR_WRITERS];
-	long free_before, charged_before, held;
+	long free_before, charged_before, held, data;
 	u8 *src = map_anon(PG(NR_WRITERS));
 	int uffd = block_pages(src, NR_WRITERS);
 	size_t i;
@@ -212,6 +212,11 @@ TEST_F(file, waits_without_memory)
 	/* A page each, and what the processors have in their lists. */
 	EXPECT_GT((long)PG(NR_WRITERS) + (8l << 20), held);
 	TH_LOG("%ld KiB are held that nobody is charged for", held / 1024);
+	/* Of each piece no more is there than what comes before that page. */
+	for (i = 0; i < NR_WRITERS; i++) {
+		data = RET(lseek(fd, w[i].off + PG(1), SEEK_DATA));
+		EXPECT_TRUE(data == -ENXIO || data == (long)(w[i].off + PG(NR_EACH)));
+	}
 
 	/* Memory without a userfaultfd is as ever: zeros. */
 	close(uffd);
