@@ -99,20 +99,24 @@ uint64_t populated_pages(struct gmem_context *g, int fd);
 int make_pipe(const char *bytes, size_t size, size_t piece);
 void reap(pid_t pid);
 
-/* The parameter of a test: which kind, which method. */
+/* The parameter of a test: which kind, which method; and the test itself. */
 struct param {
 	enum kind kind;
 	enum gmem_method method;
+	CMUnitTestFunction test;
 };
 
-/* As begin(), with p's method; skip if the machine lacks the kind. */
+/* As begin(), with p's method. */
 struct gmem_context *begin_by(const struct param *p);
 
 /* The target cannot do the method: some tests see that refused, the others are not added. */
 bool refuses(enum kind kind, enum gmem_method method);
 
-/* One more test, whose state is a struct param; then run all of them. */
-void add_test(const char *name, CMUnitTestFunction fn, enum kind kind, enum gmem_method method);
+/*
+ * One more test, whose state is a struct param, and which is skipped if the machine lacks
+ * the kind; then run all of them.
+ */
+void add_test(const char *name, CMUnitTestFunction test, enum kind kind, enum gmem_method method);
 int run_all(const char *program);
 
 #endif /* HELPER_H */
