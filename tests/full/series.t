@@ -4,7 +4,7 @@
 # builds without a warning, as modules (kernel/config/modules.config), and needs nothing
 # of the kernel that modules may not use, unless the series itself exports it. What the
 # series comes to is what the lab boots; sparse and clang have nothing to say about it.
-# needs: base minutes=3
+# needs: base minutes=5
 
 # shellcheck source=tests/tap.sh
 . "$(dirname "$(readlink -f "$0")")/../tap.sh"
@@ -111,6 +111,27 @@ for patch in "${patches[@]}"; do
 	check "... and could be linked" uses_what_is_exported "$work/used-before"
 done
 check "the result is what the lab builds" same_as_lab
+
+# The cover letter says which patches can be left out: each of them, and each can be the only one.
+mapfile -t optional < <(sed -nE 's/.*Patches ([0-9, and]+) can each be left out.*/\1/p' "$root/kernel/cover-letter" | grep -o '[0-9]*')
+check "there are patches that can be left out" test ${#optional[@]} -gt 1
+whole=$(git -C "$tree" rev-parse HEAD)
+before=$(git -C "$tree" rev-list --reverse pristine..HEAD | sed -n "$((optional[0] - 1))p")
+# only NUMBER...: of the optional patches there are these.
+only() {
+	local n
+	git -C "$tree" checkout --quiet --detach "$before" || return
+	for n; do
+		git -C "$tree" am --quiet "${patches[n - 1]}" || { git -C "$tree" am --abort; return 1; }
+	done
+}
+for n in "${optional[@]}"; do
+	check "git am: patch $n alone" only "$n"
+	mapfile -t others < <(printf '%s\n' "${optional[@]}" | grep -vx "$n")
+	check "git am: all but patch $n" only "${others[@]}"
+	check "it builds" build
+done
+git -C "$tree" checkout --quiet "$whole"
 
 check "sparse" recompile CHECK C=1 CHECK='sparse -D__typeof_unqual__=__typeof__'
 
