@@ -3,7 +3,7 @@
  * Fail everything that can fail below a write to guest_memfd, one call at a
  * time: the first slab allocation, the second, ... until the write comes to its
  * end without having met the failure.  The same for page allocations, for copies
- * from userspace and for the insertion into the page cache.
+ * from userspace, for the insertion into the page cache, and for memory errors.
  *
  * Whatever failed, the result must be an exact count of whole pages or, if there
  * is none, the documented error; the file must hold those pages and be as it was
@@ -102,8 +102,10 @@ static const struct fault slab = { "failslab", 64, ENOMEM };
 static const struct fault pages = { "fail_page_alloc", 1, ENOMEM };
 static const struct fault usercopy = { "fail_usercopy", 1, EFAULT };
 static const struct fault insertion = { "fail_function", 1, ENOMEM };
+/* A memory error strikes a page that was filled, before it is published. */
+static const struct fault poison = { "fail_gmem_poison", 1, EHWPOISON };
 
-static const struct fault *const faults[] = { &slab, &pages, &usercopy, &insertion };
+static const struct fault *const faults[] = { &slab, &pages, &usercopy, &insertion, &poison };
 
 static void insertion_fails_with(int err)
 {
@@ -440,7 +442,8 @@ static bool fail_nth(const struct scenario *scenario, struct tally *tally, long 
 	hit = !task_get("fail-nth");
 	task_set("fail-nth", 0);
 	if (hit)
-		account(scenario, tally, n, writer.ret, writer.ret == -ENOMEM || writer.ret == -EFAULT);
+		account(scenario, tally, n, writer.ret, writer.ret == -ENOMEM ||
+			writer.ret == -EFAULT || writer.ret == -EHWPOISON);
 	else
 		EXPECT(writer.ret == SIZE, "without a failure: %ld", writer.ret);
 	return hit;
@@ -538,7 +541,8 @@ static void test_from(const struct scenario *scenario, const struct fault *fault
 		space += fault->step;
 	file_close();
 	if ((fault == &usercopy && scenario->copies_pages) ||
-	    (fault == &insertion && !scenario->present))
+	    (fault == &insertion && !scenario->present) ||
+	    (fault == &poison && !has_large_folios()))
 		check_every_count(scenario, &tally);
 	snprintf(how, sizeof(how), "%s from any call on", fault->attr);
 	report(scenario, how, &tally);
@@ -701,7 +705,7 @@ static bool can_fail(const struct scenario *scenario, const struct fault *fault)
 		return !scenario->present;
 	if (fault == &usercopy)
 		return !scenario->finish;	/* what is in a pipe is the kernel's */
-	return fault == &pages || !scenario->present;
+	return fault == &pages || fault == &poison || !scenario->present;
 }
 
 int main(void)
@@ -736,6 +740,7 @@ int main(void)
 	set_knob(DEBUGFS "failslab/task-filter", "Y");
 	set_knob(DEBUGFS "fail_page_alloc/task-filter", "Y");
 	set_knob(DEBUGFS "fail_usercopy/task-filter", "Y");
+	set_knob(DEBUGFS "fail_gmem_poison/task-filter", "Y");
 	/* Those that may sleep, and single pages, are the ones that matter. */
 	set_knob(DEBUGFS "failslab/ignore-gfp-wait", "N");
 	set_knob(DEBUGFS "fail_page_alloc/ignore-gfp-wait", "N");
