@@ -196,7 +196,7 @@ static long free_in_lists(void)
 	return PG(nr);
 }
 
-/* What is neither free, in whatever list, nor charged to the group, in bytes. */
+/* What is neither free, in whatever list, nor charged to the group, less all memory, in bytes. */
 static long uncharged(const char *group)
 {
 	return -meminfo("MemFree") - free_in_lists() - cg_read_long(group, "memory.current");
