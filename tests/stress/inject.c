@@ -59,11 +59,6 @@ static bool same(const u64 *a, const u64 *b, size_t size)
 	return true;
 }
 
-static u64 *page_of(u64 *base, size_t n)
-{
-	return base + n * PAGE_WORDS;
-}
-
 /*
  * The knobs of the kernel
  */

@@ -163,17 +163,6 @@ TEST_F(file, unreadable_source)
 	}
 }
 
-/* It takes mappings away for a while, also of what was waited for, and then pages will do. */
-static void stop_numa_balancing(void)
-{
-	FILE *f = fopen("/proc/sys/kernel/numa_balancing", "w");
-
-	if (f) {
-		fputs("0", f);
-		fclose(f);
-	}
-}
-
 /* It comes page by page, which nobody sees before all of a folio is there. */
 TEST_F(file, slow_source)
 {
@@ -183,7 +172,8 @@ TEST_F(file, slow_source)
 	size_t i;
 	u8 *page;
 
-	stop_numa_balancing();
+	/* It takes mappings away, also of what was waited for, and then pages will do. */
+	write_knob("/proc/sys/kernel/numa_balancing", "0");
 	fill_pages(src, BLOCK, 0, 3, 1);
 	start_writing(&w);
 	for (i = 0; i < BLOCK; i++) {
@@ -646,16 +636,6 @@ TEST_F(file, guest)
 	kvm_vm_free(vm);
 }
 
-/* On that processor alone; fails if there is none. */
-static int run_on(int cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	return sched_setaffinity(0, sizeof(set), &set);
-}
-
 struct faulting {
 	struct kvm_vcpu *vcpu;
 	pthread_t thread;
@@ -718,11 +698,9 @@ TEST_F(file, hole_beside_a_fault)
 
 static int write_at_limit(FIXTURE_DATA(file) *self, struct memcg *poor, size_t overwritten)
 {
-	FILE *f = fopen("/proc/self/oom_score_adj", "w");
 	long ret;
 
-	fprintf(f, "-1000");
-	if (fclose(f) || memcg_enter(poor))
+	if (refuse_oom_killer() || memcg_enter(poor))
 		return 1;
 	if (cg_write_numeric(poor->path, "memory.max",
 			     cg_read_long(poor->path, "memory.current") + PG(300)))
@@ -754,15 +732,6 @@ TEST_F(file, group_at_its_limit)
 	EXPECT_EQ(0, punch(self->fd, 0, FILE_SIZE));
 	EXPECT_EQ(0, memcg_settle(&poor, SLACK));
 	EXPECT_EQ(0, memcg_destroy(&poor));
-}
-
-static int node_of(void *page)
-{
-	int status;
-
-	READ_ONCE(*(char *)page);
-	kvm_move_pages(0, 1, &page, NULL, &status, 0);
-	return status;
 }
 
 static const struct {

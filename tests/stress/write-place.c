@@ -3,8 +3,6 @@
  * Where pages come from and who pays for them: as for a page that is faulted in. Wants
  * two NUMA nodes of some hundred MiB each, for it fills the first.
  */
-#include <sched.h>
-
 #include "kselftest.h"
 #include "cgroup_util.h"
 #include "numaif.h"
@@ -13,15 +11,6 @@
 static const unsigned long node_mask[] = { BIT(0), BIT(1) };
 
 #define MAXNODE		BITS_PER_TYPE(node_mask[0])
-
-static int node_of(void *page)
-{
-	int status;
-
-	READ_ONCE(*(char *)page);
-	kvm_move_pages(0, 1, &page, NULL, &status, 0);
-	return status;
-}
 
 static size_t nr_on_node(u64 *mem, size_t nr, int node)
 {
@@ -49,24 +38,6 @@ TEST_F(file, policy_interleave)
  * A first node that is full, or that has free pages but no two side by side: whether
  * pages are written or faulted in, they are on the same nodes.
  */
-
-/* What a node has, in bytes, as its meminfo says. */
-static long node_meminfo(int node, const char *what)
-{
-	char path[64], line[128];
-	long kib = -1;
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/sys/devices/system/node/node%d/meminfo", node);
-	f = fopen(path, "r");
-	TEST_ASSERT(f, "Cannot open %s, errno = %d", path, errno);
-	while (kib < 0 && fgets(line, sizeof(line), f))
-		if (strstr(line, what))
-			kib = atol(strchr(line, ':') + 1);
-	fclose(f);
-	TEST_ASSERT(kib >= 0, "%s does not say %s", path, what);
-	return kib * 1024;
-}
 
 /* Have the first node's memory, in small pages, until more comes from the second. */
 static u8 *fill_first_node(size_t *size)
@@ -103,15 +74,6 @@ static void populate_both_ways(FIXTURE_DATA(file) *self, u64 **written, u64 **fa
 		TEST_ASSERT_EQ(pwrite(fds[0], self->src, PG(128), PG(i)), (ssize_t)PG(128));
 		memcpy(*faulted + i * PAGE_WORDS, self->src, PG(128));
 	}
-}
-
-static void run_on_first_node(void)
-{
-	cpu_set_t first;
-
-	CPU_ZERO(&first);
-	CPU_SET(0, &first);
-	TEST_ASSERT(!sched_setaffinity(0, sizeof(first), &first), "sched_setaffinity() failed");
 }
 
 /* What /proc/vmstat has counted, or -1 if it has no such thing. */
@@ -152,7 +114,7 @@ TEST_F(file, kswapd_makes_room)
 	if (!is_multi_numa_node_system())
 		SKIP(return, "fewer than two NUMA nodes");
 
-	run_on_first_node();
+	ASSERT_EQ(0, run_on(0));
 	kvm_mbind(mem, PG(2 * PLACED_PAGES), MPOL_BIND, &node_mask[0], MAXNODE, 0);
 	hog = fill_first_node(&size);
 	kvm_madvise(hog, size, MADV_FREE);
@@ -196,7 +158,7 @@ TEST_F(file, first_node_in_pieces)
 	if (!is_multi_numa_node_system())
 		SKIP(return, "fewer than two NUMA nodes");
 
-	run_on_first_node();
+	ASSERT_EQ(0, run_on(0));
 	hog = fill_first_node(&size);
 	for (i = 0; i < size; i += PG(2))
 		kvm_madvise(hog + i, PG(1), MADV_DONTNEED);
@@ -230,7 +192,7 @@ TEST_F(file, first_node_full)
 	if (!is_multi_numa_node_system())
 		SKIP(return, "fewer than two NUMA nodes");
 
-	run_on_first_node();
+	ASSERT_EQ(0, run_on(0));
 	hog = fill_first_node(&size);
 	/* From the middle, which is on the first node. */
 	kvm_madvise(hog + size / 2, PG(PLACED_PAGES), MADV_DONTNEED);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +19,7 @@
 
 #include "cgroup_util.h"
 #include "common.h"
+#include "numaif.h"
 #include "test_util.h"
 
 void *map_anon(size_t size)
@@ -154,18 +156,52 @@ u64 now_ms(void)
 	return ts.tv_sec * 1000ull + ts.tv_nsec / 1000000;
 }
 
-long meminfo(const char *what)
+/* In @file, what it says of @what comes after @prefix. */
+static long read_meminfo(const char *file, const char *prefix, const char *what)
 {
-	FILE *f = fopen("/proc/meminfo", "r");
+	const size_t len = strlen(prefix);
+	FILE *f = fopen(file, "r");
 	char line[128];
 	long kib = -1;
 
 	while (f && kib < 0 && fgets(line, sizeof(line), f))
-		if (!strncmp(line, what, strlen(what)))
+		if (!strncmp(line, prefix, len) && !strncmp(line + len, what, strlen(what)))
 			kib = atol(strchr(line, ':') + 1);
-	TEST_ASSERT(kib >= 0, "/proc/meminfo does not say %s", what);
+	TEST_ASSERT(kib >= 0, "%s does not say %s", file, what);
 	fclose(f);
 	return kib * 1024;
+}
+
+long meminfo(const char *what)
+{
+	return read_meminfo("/proc/meminfo", "", what);
+}
+
+long node_meminfo(int node, const char *what)
+{
+	char file[64], prefix[16];
+
+	snprintf(file, sizeof(file), "/sys/devices/system/node/node%d/meminfo", node);
+	snprintf(prefix, sizeof(prefix), "Node %d ", node);
+	return read_meminfo(file, prefix, what);
+}
+
+int node_of(void *page)
+{
+	int status;
+
+	READ_ONCE(*(char *)page);
+	kvm_move_pages(0, 1, &page, NULL, &status, 0);
+	return status;
+}
+
+int run_on(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	return sched_setaffinity(0, sizeof(set), &set) ? -errno : 0;
 }
 
 size_t pipe_queued(int fd)

@@ -58,11 +58,21 @@ u64 now_ms(void);
 /* One write() to a file that is there, a knob of the kernel's.  Returns what it does, or -errno. */
 long write_knob(const char *path, const char *text);
 
-/* What /proc/meminfo says, in bytes. */
+/* What /proc/meminfo says, or that of a node, in bytes. */
 long meminfo(const char *what);
+long node_meminfo(int node, const char *what);
+/* The node of the page that is mapped there. */
+int node_of(void *page);
+/* On that processor alone.  Returns 0, or an error. */
+int run_on(int cpu);
 
 /* How many bytes the pipe has. */
 size_t pipe_queued(int fd);
+
+static inline u64 *page_of(u64 *mem, size_t index)
+{
+	return mem + index * PAGE_WORDS;
+}
 
 /* The number of the page frame that is mapped there, 0 if none is. */
 u64 page_frame(const void *page);

@@ -67,11 +67,6 @@ FIXTURE_TEARDOWN_PARENT(file)
 	EXPECT_EQ(0, memcg_destroy(&self->cg));
 }
 
-static inline u64 *page_of(u64 *mem, size_t index)
-{
-	return mem + index * PAGE_WORDS;
-}
-
 static inline long write_pages(FIXTURE_DATA(file) *self, size_t index, size_t nr)
 {
 	return RET(pwrite(self->fd, self->src + PG(index), PG(nr), PG(index)));
