@@ -197,8 +197,13 @@ long play_bind(long slot, long place, long first, long pages)
 		.memory_size = pages * PAGE,
 		.guest_memfd_offset = first * PAGE,
 	};
+	static void *nowhere;
 	int i = 0;
 
+	/* Where a file can't be mapped KVM looks there: it must not find what is ours. */
+	if (!nowhere)
+		nowhere = anon_memory(PLACE_SIZE, PROT_NONE);
+	region.userspace_addr = (unsigned long)nowhere;
 	while (i < NR_FDS - 1 && world.fds[i] < 0)
 		i++;
 	region.guest_memfd = world.fds[i];

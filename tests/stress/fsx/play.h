@@ -37,7 +37,8 @@
 #define NR_FDS		3
 #define NR_SLOTS	4
 #define NR_PLACES	6
-#define PLACE_GPA(n)	(0x10000000u + 0x1000000u * (unsigned int)(n))
+#define PLACE_SIZE	0x1000000u
+#define PLACE_GPA(n)	(0x10000000u + PLACE_SIZE * (unsigned int)(n))
 /* The words that a guest copies at once. */
 #define WINDOW_WORDS	1024
 
