@@ -240,14 +240,17 @@ static u64 modified(int fd)
 /* A write modifies the file; what is no request, or moves nothing, does not. */
 TEST_F(file, modification_time)
 {
-	const u64 before = modified(self->fd);
-	u64 after;
+	u64 before = modified(self->fd), after;
 
 	EXPECT_EQ(-EINVAL, RET(pwrite(self->fd, self->src, 1, 0)));
 	EXPECT_EQ(0, RET(pwrite(self->fd, self->src, 0, 0)));
 	EXPECT_EQ(before, modified(self->fd));
 	/* Before the data: that there was none to be had is found out later. */
 	EXPECT_EQ(-EFAULT, RET(pwrite(self->fd, (void *)PG(1), PG(1), 0)));
+	after = modified(self->fd);
+	EXPECT_LT(before, after);
+	before = after;
+	EXPECT_EQ(PG(1), RET(pwrite(self->fd, self->src, PG(1), 0)));
 	after = modified(self->fd);
 	EXPECT_LT(before, after);
 	EXPECT_EQ(PG(1), RET(pwrite(self->fd, self->src, PG(1), 0)));

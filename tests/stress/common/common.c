@@ -156,16 +156,15 @@ u64 now_ms(void)
 	return ts.tv_sec * 1000ull + ts.tv_nsec / 1000000;
 }
 
-/* In @file, what it says of @what comes after @prefix. */
-static long read_meminfo(const char *file, const char *prefix, const char *what)
+/* What @file says in the line that begins so. */
+static long read_meminfo(const char *file, const char *what)
 {
-	const size_t len = strlen(prefix);
 	FILE *f = fopen(file, "r");
 	char line[128];
 	long kib = -1;
 
 	while (f && kib < 0 && fgets(line, sizeof(line), f))
-		if (!strncmp(line, prefix, len) && !strncmp(line + len, what, strlen(what)))
+		if (!strncmp(line, what, strlen(what)))
 			kib = atol(strchr(line, ':') + 1);
 	TEST_ASSERT(kib >= 0, "%s does not say %s", file, what);
 	fclose(f);
@@ -174,16 +173,16 @@ static long read_meminfo(const char *file, const char *prefix, const char *what)
 
 long meminfo(const char *what)
 {
-	return read_meminfo("/proc/meminfo", "", what);
+	return read_meminfo("/proc/meminfo", what);
 }
 
 long node_meminfo(int node, const char *what)
 {
-	char file[64], prefix[16];
+	char file[64], line[64];
 
 	snprintf(file, sizeof(file), "/sys/devices/system/node/node%d/meminfo", node);
-	snprintf(prefix, sizeof(prefix), "Node %d ", node);
-	return read_meminfo(file, prefix, what);
+	snprintf(line, sizeof(line), "Node %d %s", node, what);
+	return read_meminfo(file, line);
 }
 
 int node_of(void *page)
